@@ -1,0 +1,164 @@
+"""Complete specs to start from: functions that return one, healthy and sick, each trained in under two minutes on a CPU."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gyrostat.spec.parse import parse
+from gyrostat.spec.run import RunSpec
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A named spec; `expected_alerts` are the kinds that a sick one raises, and none for a healthy one."""
+
+    id: str
+    title: str
+    healthy: bool
+    expected_alerts: tuple[str, ...]
+    document: Document
+
+    @property
+    def spec(self) -> RunSpec:
+        """The validated spec."""
+        return parse(self.document).spec
+
+
+PRESETS: dict[str, Preset] = {}
+"""Every preset by its id."""
+
+
+def preset(
+    title: str, *, healthy: bool = True, expected_alerts: tuple[str, ...] = ()
+) -> Callable[[Callable[[], Document]], Callable[[], Document]]:
+    """Registers the function's spec under its name, with dashes."""
+
+    def register(build: Callable[[], Document]) -> Callable[[], Document]:
+        name = build.__name__.replace("_", "-")
+        if name in PRESETS:
+            raise TypeError(f"two presets are named {name!r}")
+        PRESETS[name] = Preset(
+            id=name, title=title, healthy=healthy, expected_alerts=expected_alerts, document=build()
+        )
+        return build
+
+    return register
+
+
+@preset("Digits, small MLP")
+def digits_mlp() -> Document:
+    """Three hidden layers, SGD with momentum; about 97 % in seconds."""
+    return {
+        "task": {"kind": "classification", "dataset": "digits"},
+        "model": {"kind": "mlp", "depth": 3, "width": 128, "activation": "relu"},
+        "init": "he_normal",
+        "optimizer": {"kind": "sgd", "learning_rate": 0.05, "momentum": 0.9},
+        "schedule": "cosine",
+        "steps": 1000,
+    }
+
+
+@preset("Digits, ResNet")
+def digits_resnet() -> Document:
+    """Six residual blocks with batch normalization."""
+    return {
+        "task": {"kind": "classification", "dataset": "digits"},
+        "model": {"kind": "resnet", "depth": 6, "width": 16, "norm": "batch", "activation": "relu"},
+        "init": "he_normal",
+        "optimizer": {"kind": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 5e-4},
+        "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 30}},
+        "steps": 600,
+    }
+
+
+@preset("Digits, plain CNN")
+def digits_cnn() -> Document:
+    """Six convolutions with group normalization, AdamW."""
+    return {
+        "task": {"kind": "classification", "dataset": "digits"},
+        "model": {"kind": "cnn", "depth": 6, "width": 32, "norm": {"kind": "group", "groups": 8}},
+        "init": "he_normal",
+        "optimizer": {"kind": "adamw", "learning_rate": 0.001},
+        "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 30}},
+        "steps": 600,
+    }
+
+
+@preset("Fashion-MNIST, ResNet")
+def fashion_resnet() -> Document:
+    """Where Debian's package dataset-fashion-mnist is installed."""
+    return {
+        "task": {"kind": "classification", "dataset": "fashion_mnist"},
+        "model": {"kind": "resnet", "depth": 3, "width": 8, "norm": "batch"},
+        "init": "he_normal",
+        "optimizer": {"kind": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 5e-4},
+        "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 50}},
+        "validation": {"every": 100, "max_batches": 20},
+        "steps": 800,
+    }
+
+
+@preset("Diabetes, small MLP")
+def diabetes_mlp() -> Document:
+    """Regression on ten measurements, with dropout against overfitting."""
+    return {
+        "task": {"kind": "regression", "dataset": "diabetes"},
+        "model": {"kind": "mlp", "depth": 2, "width": 64, "activation": "gelu"},
+        "init": "xavier_normal",
+        "regularization": {"dropout": {"kind": "element", "rate": 0.2}},
+        "optimizer": {"kind": "adamw", "learning_rate": 0.001, "weight_decay": 0.1},
+        "schedule": "cosine",
+        "steps": 800,
+    }
+
+
+@preset("Python's documentation, small transformer")
+def text_transformer() -> Document:
+    """Two pre-norm blocks over bytes, AdamW with warmup and clipping."""
+    return {
+        "task": {"kind": "language_model", "dataset": "python_topics"},
+        "model": {"kind": "transformer", "depth": 2, "width": 64, "attention": {"kind": "multi_head", "heads": 4}},
+        "init": "xavier_uniform",
+        "data": {"batch_size": 16, "sequence_length": 64},
+        "optimizer": {"kind": "adamw", "learning_rate": 0.002, "beta2": 0.99},
+        "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 50}},
+        "gradients": {"clip": {"kind": "norm", "max_norm": 1.0}},
+        "validation": {"every": 100, "max_batches": 20},
+        "steps": 800,
+    }
+
+
+@preset("Sick: deep sigmoid MLP, gradients vanish", healthy=False, expected_alerts=("vanishing_gradient",))
+def sick_deep_sigmoid() -> Document:
+    """Twelve sigmoid layers: the gradient of the first is thousands of times smaller than that of the last."""
+    return {
+        "task": {"kind": "classification", "dataset": "digits"},
+        "model": {"kind": "mlp", "depth": 12, "width": 64, "activation": "sigmoid"},
+        "init": "xavier_normal",
+        "optimizer": {"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9},
+        "steps": 600,
+    }
+
+
+@preset("Sick: learning rate ten times too large", healthy=False, expected_alerts=("divergence", "exploding_gradient"))
+def sick_large_rate() -> Document:
+    """The small MLP at ten times the largest rate that trains it: it diverges within the first steps."""
+    document = digits_mlp()
+    document["optimizer"] = {"kind": "sgd", "learning_rate": 3.0, "momentum": 0.9}
+    document["schedule"] = "constant"
+    return document
+
+
+@preset("Sick: ReLU units die", healthy=False, expected_alerts=("dead_units",))
+def sick_dead_relu() -> Document:
+    """A rate so large that the first updates push most ReLUs below zero for every sample."""
+    return {
+        "task": {"kind": "classification", "dataset": "digits"},
+        "model": {"kind": "mlp", "depth": 6, "width": 64, "activation": "relu"},
+        "init": "he_normal",
+        "optimizer": {"kind": "sgd", "learning_rate": 0.6, "momentum": 0.9},
+        "gradients": {"clip": {"kind": "norm", "max_norm": 10.0}},
+        "steps": 500,
+    }

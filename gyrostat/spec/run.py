@@ -1,0 +1,96 @@
+"""The whole run spec, and what must hold between its parts."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gyrostat.spec.architectures import Model
+from gyrostat.spec.catalogue import Settings, Shorthand
+from gyrostat.spec.data import AnyDataset, Batching
+from gyrostat.spec.dropout import Regularization
+from gyrostat.spec.gradients import Gradients
+from gyrostat.spec.initialization import Initialization
+from gyrostat.spec.losses import Loss
+from gyrostat.spec.optimizers import Optimizer
+from gyrostat.spec.probes import Probes
+from gyrostat.spec.schedules import Constant, Schedule
+from gyrostat.spec.systems import Accumulation, Checkpoints, Validation
+
+
+class Classification(Settings):
+    """Tell which class a sample belongs to."""
+
+    kind: Literal["classification"] = "classification"
+    dataset: AnyDataset
+    """What to learn from."""
+
+
+class Regression(Settings):
+    """Predict a number from a sample."""
+
+    kind: Literal["regression"] = "regression"
+    dataset: AnyDataset
+    """What to learn from."""
+
+
+class LanguageModel(Settings):
+    """Predict the next byte or character of a text."""
+
+    kind: Literal["language_model"] = "language_model"
+    dataset: AnyDataset
+    """What to learn from."""
+
+
+Task = Annotated[Classification | Regression | LanguageModel, Field(discriminator="kind")]
+
+Severity = Literal["info", "warning", "critical"]
+
+
+class RuleOverride(Settings):
+    """Changes one alert rule for this run."""
+
+    enabled: bool = True
+    """False silences the rule on this run."""
+    severity: Severity | None = None
+    """Severity of its alerts; null keeps the rule's own."""
+    settings: dict[str, float | int | bool] = Field(default_factory=dict)
+    """Thresholds to change, by name."""
+
+
+class RunSpec(Settings):
+    """A training run: what to train, on what, how, for how long, and how closely to watch."""
+
+    task: Task
+    """What is learnt, from which data."""
+    model: Model
+    """The network."""
+    init: Initialization | None = None
+    """How its weights start; null leaves torch's own defaults."""
+    regularization: Regularization = Regularization()
+    """Stochastic regularization."""
+    data: Batching = Batching()
+    """How samples reach the model."""
+    optimizer: Optimizer
+    """What turns gradients into updates."""
+    schedule: Schedule = Constant()
+    """The learning rate over time."""
+    gradients: Gradients = Gradients()
+    """What happens to gradients before the optimizer."""
+    loss: Loss | None = None
+    """What is minimized; null takes the task's own (cross-entropy, or mean squared error for regression)."""
+    accumulation: Annotated[Accumulation, Shorthand] = Accumulation()
+    """Micro-batches of a step."""
+    probes: Probes = Probes()
+    """What is measured inside the network."""
+    rules: dict[str, RuleOverride] = Field(default_factory=dict)
+    """Changes to alert rules, by kind."""
+    validation: Validation = Validation()
+    """Measuring on held-out data."""
+    checkpoints: Checkpoints = Checkpoints()
+    """What is kept."""
+    steps: int = Field(ge=1, le=1_000_000_000)
+    """Optimizer steps to train."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Of initialization, data order and dropout."""
+    threads: int | None = Field(None, ge=1, le=1024)
+    """CPU threads of the training process; null leaves torch's own choice. Bit-equal resumption needs the same number."""

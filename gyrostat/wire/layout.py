@@ -1,0 +1,73 @@
+"""The layout: what the columns of a run's frames mean. Sent before the frames that use it, versioned."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Axis = Literal["run", "module", "parameter", "matrix", "block", "head", "rank"]
+"""What a metric's values are indexed by. `matrix` is the parameters with two or more dimensions, in order."""
+
+MAX_NAMES = 20_000
+MAX_NAME_BYTES = 256
+
+
+class Wire(BaseModel):
+    """Base of everything that crosses the wire: frozen, strict, unknown keys refused, NaN written as text."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class MetricDeclaration(Wire):
+    """One metric of a run: its name, unit, axis and meaning."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", max_length=96, examples=["gradient.norm"])
+    unit: str = Field(max_length=32, description="Unit, or `1` for a ratio", examples=["1"])
+    axis: Axis
+    description: str = Field(default="", max_length=1000)
+
+
+class Layout(Wire):
+    """One version of a run's layout: its metrics, and the ordered names of each axis they use.
+
+    A metric on axis `run` is a scalar. Every other axis needs its names; a vector of a frame has a value a name.
+    """
+
+    version: int = Field(ge=1, le=1_000_000)
+    axes: dict[Axis, list[str]] = Field(default_factory=dict, description="Ordered names of each axis but `run`")
+    metrics: list[MetricDeclaration] = Field(max_length=500)
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        for axis, names in self.axes.items():
+            _check_names(axis, names)
+        declared = [metric.name for metric in self.metrics]
+        if len(set(declared)) != len(declared):
+            twice = next(name for name in declared if declared.count(name) > 1)
+            raise ValueError(f"metric {twice!r} is declared twice; declare each metric once")
+        for metric in self.metrics:
+            if metric.axis != "run" and metric.axis not in self.axes:
+                raise ValueError(f"metric {metric.name!r} is on axis {metric.axis!r}, whose names are not in `axes`")
+        return self
+
+    def width(self, metric: str) -> int | None:
+        """How many values a frame holds of `metric`; None where the layout does not declare it."""
+        for declared in self.metrics:
+            if declared.name == metric:
+                return 1 if declared.axis == "run" else len(self.axes[declared.axis])
+        return None
+
+
+def _check_names(axis: str, names: list[str]) -> None:
+    if axis == "run":
+        raise ValueError("axis `run` has no names: its metrics are scalars")
+    if len(names) > MAX_NAMES:
+        raise ValueError(f"axis {axis!r} has {len(names)} names; at most {MAX_NAMES} are stored")
+    if len(set(names)) != len(names):
+        raise ValueError(f"axis {axis!r} names {next(n for n in names if names.count(n) > 1)!r} twice")
+    for name in names:
+        try:
+            size = len(name.encode())
+        except UnicodeEncodeError:
+            raise ValueError(f"axis {axis!r} has a name that is not valid Unicode: {name!r}") from None
+        if not 0 < size <= MAX_NAME_BYTES or any(ord(c) < 32 or ord(c) == 127 for c in name):
+            raise ValueError(f"axis {axis!r} has the name {name!r}; names are 1-{MAX_NAME_BYTES} bytes, no controls")

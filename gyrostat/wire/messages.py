@@ -1,0 +1,142 @@
+"""Everything else that is said between a training process, its worker and the backend."""
+
+from typing import Any, Literal
+
+from pydantic import Field, JsonValue
+
+from gyrostat.wire.layout import Layout, Wire
+
+Producer = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")
+
+
+class LayoutMessage(Wire):
+    """A new version of the run's layout."""
+
+    producer: str = Producer
+    sequence: int = Field(ge=1)
+    attempt: int = Field(ge=1)
+    layout: Layout
+
+
+EventKind = Literal[
+    "started",
+    "finished",
+    "failed",
+    "stopped",
+    "paused",
+    "interrupted",
+    "checkpoint",
+    "log",
+    "probe_disabled",
+    "intervention",
+    "loss_ledger",
+]
+"""What a training process reports.
+
+The first six change the run's state: `started` -> running, `interrupted` (the worker was told to go) -> queued.
+`checkpoint` carries `{"step", "best", "metric", "size_bytes"}`; `failed` carries `{"error", "traceback"}`;
+`probe_disabled` `{"probe", "reason", "traceback"}`; `intervention` says that a technique acted on its own;
+`loss_ledger` counts what the client had to drop, by reason.
+"""
+
+
+class Event(Wire):
+    """Something that happened in the training process."""
+
+    kind: EventKind
+    at: float = Field(gt=0, lt=1e11, description="Seconds since 1970 UTC")
+    step: int = Field(ge=0, le=2**53)
+    data: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class EventsMessage(Wire):
+    """Events of one attempt, in order."""
+
+    producer: str = Producer
+    sequence: int = Field(ge=1)
+    attempt: int = Field(ge=1)
+    events: list[Event] = Field(min_length=1, max_length=1000)
+
+
+class Acknowledgement(Wire):
+    """The backend's answer to a message: it is stored, evaluated and durable.
+
+    `missing` lists sequence numbers below this one that never arrived, as inclusive ranges.
+    `tighten` asks the probes to measure more often for a while, because a detector sees trouble.
+    """
+
+    status: Literal["stored", "duplicate"]
+    sequence: int
+    frames: int = 0
+    points: int = 0
+    missing: list[tuple[int, int]] = Field(default_factory=list)
+    tighten: bool = False
+
+
+class Command(Wire):
+    """Something a worker is asked to do with one of its runs; repeated until it is reported done."""
+
+    id: int
+    run: str
+    kind: Literal["stop", "pause", "control", "measure"]
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Registration(Wire):
+    """A worker introduces itself. `name` stays the same over its restarts."""
+
+    name: str = Field(min_length=1, max_length=128)
+    host: str = Field(max_length=256)
+    pid: int = Field(ge=1)
+    device: str = Field(max_length=128, description="cpu, or the accelerator's name")
+    slots: int = Field(default=1, ge=1, le=256, description="Runs it trains at once")
+    datasets: list[str] = Field(default_factory=list, description="Data sets that it can load")
+    version: str = Field(max_length=64)
+
+
+class Registered(Wire):
+    """The backend's answer: the worker's id, and how it shall keep in touch."""
+
+    id: str
+    heartbeat_seconds: float
+    lease_seconds: float
+
+
+class RunningReport(Wire):
+    """One run that a worker is training right now."""
+
+    run: str
+    attempt: int = Field(ge=1)
+    step: int = Field(ge=0)
+
+
+class Heartbeat(Wire):
+    """Sent every `heartbeat_seconds`; renews the lease of every run it names. `done`: commands carried out."""
+
+    running: list[RunningReport] = Field(default_factory=list, max_length=256)
+    done: list[int] = Field(default_factory=list, max_length=1000)
+
+
+class HeartbeatAnswer(Wire):
+    """Commands for the worker's runs. `abandon` names runs whose lease it lost: it must end them, unheard."""
+
+    commands: list[Command] = Field(default_factory=list)
+    abandon: list[str] = Field(default_factory=list)
+    lease_seconds: float
+
+
+class CheckpointReference(Wire):
+    """A checkpoint by the run that wrote it and its step; never a path."""
+
+    run: str
+    step: int
+
+
+class Assignment(Wire):
+    """A run that the worker has claimed: what to train, as which attempt, and from where."""
+
+    run: str
+    attempt: int
+    spec: dict[str, Any]
+    resume: CheckpointReference | None = None
+    lease_seconds: float
