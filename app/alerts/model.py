@@ -1,0 +1,95 @@
+"""What the judgement speaks: frames as detectors see them, verdicts, alerts and remedies. Pure values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gyrostat.spec.run import Severity
+from gyrostat.wire.values import Float32Array
+
+AlertState = Literal["open", "acknowledged", "resolved"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FrameView:
+    """One frame: metric -> (width,) float32, of the metrics that it holds; a scalar has width 1."""
+
+    step: int
+    values: Mapping[str, Float32Array]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunContext:
+    """What detectors may know of the run besides its frames.
+
+    Attributes:
+        axes: ordered names of each axis of the current layout.
+        axis_of: metric -> axis.
+        spec: the run's spec as JSON; None for an attached run.
+    """
+
+    axes: Mapping[str, tuple[str, ...]]
+    axis_of: Mapping[str, str]
+    spec: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One number behind a verdict: `metric` of `name` (None for a scalar) was `value` at `step`, against `threshold`."""
+
+    metric: str
+    name: str | None
+    step: int
+    value: float
+    threshold: float | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a detector says of one frame. `names`: the layers concerned, worst first; `summary`: one plain paragraph."""
+
+    breached: bool
+    names: tuple[str, ...] = ()
+    onset_step: int | None = None
+    severity: Severity | None = None
+    summary: str = ""
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remedy:
+    """A change that may cure an alert, best first.
+
+    Attributes:
+        stabilizer: id in the catalogue, or None where it is no technique (a smaller rate).
+        patch: JSON merge patch for a fork's spec.
+        control: live change for the running training, or None where it needs a fork.
+        reason: why it should help here, with the run's own numbers.
+    """
+
+    title: str
+    stabilizer: str | None
+    patch: dict[str, Any]
+    control: dict[str, Any] | None
+    reason: str
+    source: str
+
+
+ChangeKind = Literal["opened", "updated", "resolved"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertChange:
+    """A step in the life of the one alert that a rule can have on a run at a time."""
+
+    change: ChangeKind
+    rule: str
+    kind: str
+    severity: Severity
+    step: int
+    names: tuple[str, ...] = ()
+    onset_step: int | None = None
+    summary: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    remedies: tuple[Remedy, ...] = field(default=())

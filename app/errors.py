@@ -1,0 +1,121 @@
+"""What can go wrong in the backend, each with its status and sentence; rendered once, as RFC 9457 problem JSON.
+
+    AppError
+    ├── NotFound             404  no such run, alert, metric ...
+    ├── Conflict             409  the state does not allow it; AttemptSuperseded: a newer attempt has taken over
+    ├── Gone                 410  the run was deleted
+    ├── TooLarge             413
+    ├── UnsupportedMedia     415
+    ├── Invalid              422  lists every problem with path, value and mend
+    ├── TooMany              429  with Retry-After
+    ├── Unauthorized 401, Forbidden 403
+    └── Unavailable          503 / StorageFull 507, with Retry-After
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+from gyrostat.spec.checks import Problem
+
+
+class AppError(Exception):
+    """A failure that the caller shall hear of. `kind` ends the problem's `type` URI."""
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self, detail: str, *, problems: Sequence[Problem] = (), retry_after: float | None = None, **extra: Any
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.problems = list(problems)
+        self.retry_after = retry_after
+        self.extra = extra
+
+    def document(self) -> dict[str, Any]:
+        """The problem document (RFC 9457, section 3)."""
+        document: dict[str, Any] = {
+            "type": f"urn:gyrostat:problem:{self.kind}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            **self.extra,
+        }
+        if self.problems:
+            document["problems"] = [asdict(problem) for problem in self.problems]
+        return document
+
+
+class BadRequest(AppError):
+    """The request itself cannot be read."""
+
+    status, kind, title = 400, "bad-request", "Bad request"
+
+
+class Unauthorized(AppError):
+    """No token, or a wrong one."""
+
+    status, kind, title = 401, "unauthorized", "Unauthorized"
+
+
+class Forbidden(AppError):
+    """Not from here, or not with this token."""
+
+    status, kind, title = 403, "forbidden", "Forbidden"
+
+
+class NotFound(AppError):
+    """No such thing."""
+
+    status, kind, title = 404, "not-found", "Not found"
+
+
+class Conflict(AppError):
+    """The thing's state does not allow it."""
+
+    status, kind, title = 409, "conflict", "Conflict"
+
+
+class AttemptSuperseded(Conflict):
+    """A newer attempt of the run has taken over; the sender shall end."""
+
+    kind, title = "attempt-superseded", "Attempt superseded"
+
+
+class TooLarge(AppError):
+    """The body is over the limit."""
+
+    status, kind, title = 413, "too-large", "Body too large"
+
+
+class UnsupportedMedia(AppError):
+    """The body's content type is not read here."""
+
+    status, kind, title = 415, "unsupported-media-type", "Unsupported media type"
+
+
+class Invalid(AppError):
+    """The body is well formed but cannot be used."""
+
+    status, kind, title = 422, "invalid", "Invalid"
+
+
+class TooMany(AppError):
+    """Slow down."""
+
+    status, kind, title = 429, "too-many", "Too many requests"
+
+
+class Unavailable(AppError):
+    """Not now; try again."""
+
+    status, kind, title = 503, "unavailable", "Unavailable"
+
+
+class StorageFull(AppError):
+    """The disk is full."""
+
+    status, kind, title = 507, "storage-full", "Storage full"

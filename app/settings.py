@@ -1,0 +1,56 @@
+"""The backend's settings, from `GYROSTAT_*` variables."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class AppSettings(BaseSettings):
+    """Everything an operator can set; unknown `GYROSTAT_` variables of other parts are ignored."""
+
+    model_config = SettingsConfigDict(env_prefix="GYROSTAT_", frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback needs a token."""
+    port: int = Field(8000, ge=0, le=65535)
+    """Port to listen on."""
+    data: Path = Path("var")
+    """Folder of everything the backend writes."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty is an SQLite file in the data folder."""
+    token: SecretStr | None = None
+    """Bearer token that every request must carry; required beyond loopback. At least 16 characters."""
+    hosts: list[str] = Field(default_factory=list)
+    """Host names this service is reached under, besides loopback and `host`."""
+    max_body_bytes: int = Field(8 << 20, ge=1024)
+    """Largest request body."""
+    heartbeat_seconds: float = Field(2.0, gt=0)
+    """How often workers are asked to report."""
+    unreachable_seconds: float = Field(8.0, gt=0)
+    """A worker silent for so long makes its runs `unreachable`."""
+    lease_seconds: float = Field(20.0, gt=0)
+    """A worker silent for so long loses its runs: they go on elsewhere."""
+    max_attempts: int = Field(5, ge=1)
+    """A run whose workers were lost this often is `lost`."""
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        if self.token is not None and len(self.token.get_secret_value()) < 16:
+            raise ValueError("GYROSTAT_TOKEN is shorter than 16 characters; use a random one, as `openssl rand -hex 24` makes")
+        if self.host not in LOOPBACK and self.token is None:
+            raise ValueError(
+                f"GYROSTAT_HOST={self.host} is reachable from other machines and no GYROSTAT_TOKEN is set; "
+                "set a token of at least 16 characters, or listen on 127.0.0.1"
+            )
+        if not self.heartbeat_seconds < self.unreachable_seconds < self.lease_seconds:
+            raise ValueError("heartbeat_seconds < unreachable_seconds < lease_seconds must hold")
+        return self
+
+    @property
+    def url(self) -> str:
+        """The database's SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{self.data / 'gyrostat.sqlite'}"
