@@ -104,6 +104,8 @@ class Command(Base):
     data: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     done_at: Mapped[datetime | None]
+    # without it SQLite hands the id of a deleted newest row out again, and a late "done" would meet another command
+    __table_args__ = {"sqlite_autoincrement": True}
 
 
 class Checkpoint(Base):
@@ -130,6 +132,8 @@ class Event(Base):
     step: Mapped[int | None] = mapped_column(BigInteger)
     data: Mapped[dict[str, Any]]
     at: Mapped[datetime]
+    # without it SQLite hands the id of a deleted newest row out again, and readers that are past it would miss the event
+    __table_args__ = {"sqlite_autoincrement": True}
 
 
 class Producer(Base):
