@@ -1,0 +1,44 @@
+"""The plain convolutional net."""
+
+from torch import Tensor, nn
+
+from gyrostat.spec.architectures import Cnn
+from gyrostat.spec.dropout import Dropout
+from gyrostat.spec.run import RunSpec
+from trainer.models.registry import MODELS
+from trainer.models.sequence import sequence
+from trainer.models.stages import Unit, units
+from trainer.stabilizers import activations, dropout, normalization
+
+
+class Convolutional(nn.Module):
+    """3 x 3 convolutions in stages, each with norm, activation and dropout; global average pooling; a linear output."""
+
+    def __init__(self, settings: Cnn, drop: Dropout | None, channels: int, outputs: int) -> None:
+        super().__init__()
+        plan = units(settings.depth, settings.width, settings.stages, channels)
+        self.stages = nn.ModuleList(nn.Sequential(*(_layer(settings, drop, unit) for unit in row)) for row in plan)
+        self.output = nn.Linear(plan[-1][-1].channels, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, outputs)."""
+        for stage in self.stages:
+            x = stage(x)
+        logits: Tensor = self.output(x.mean((-2, -1)))
+        return logits
+
+
+def _layer(settings: Cnn, drop: Dropout | None, unit: Unit) -> nn.Module:
+    bias = not normalization.cancels_bias(settings.norm)
+    return sequence(
+        conv=nn.Conv2d(unit.inputs, unit.channels, 3, stride=unit.stride, padding=1, bias=bias),
+        norm=normalization.build(settings.norm, unit.channels, dims=2),
+        activation=activations.build(settings.activation),
+        dropout=dropout.build(drop, dims=2),
+    )
+
+
+@MODELS.implements(Cnn)
+def _cnn(spec: RunSpec, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    assert isinstance(spec.model, Cnn)
+    return Convolutional(spec.model, spec.regularization.dropout, input_shape[0], outputs)

@@ -1,0 +1,39 @@
+"""What classification and regression share: labelled samples, split once, dealt out shuffled."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from gyrostat.spec.run import RunSpec
+from trainer.data.batches import Batch, Shuffled
+from trainer.data.datasets import load
+from trainer.data.samples import Labelled, prepare
+from trainer.tasks.task import Task, initialized
+
+
+class Supervised(Task):
+    """A task on labelled samples, which lie on the device as a whole."""
+
+    def __init__(self, spec: RunSpec, *, data_root: Path | None, device: torch.device) -> None:
+        super().__init__(spec, data_root=data_root, device=device)
+        data = load(spec.task.dataset, data_root)
+        assert isinstance(data, Labelled), "the spec's checks let no text through to a supervised task"
+        samples = prepare(
+            data, seed=spec.seed, validation_fraction=spec.data.validation_fraction, limit=spec.data.limit
+        )
+        self.batches = Shuffled(
+            samples.train_inputs.to(device),
+            samples.train_targets.to(device),
+            batch_size=spec.data.batch_size,
+            seed=spec.seed,
+        )
+        self._held_out = (samples.val_inputs.to(device), samples.val_targets.to(device))
+        self.model = initialized(spec, samples.input_shape, samples.outputs, device)
+
+    def held_out(self) -> Iterator[Batch]:
+        """The held-out samples in batches, in one order; the last may be smaller."""
+        inputs, targets = self._held_out
+        size = self.spec.data.batch_size
+        for start in range(0, len(inputs), size):
+            yield inputs[start : start + size], targets[start : start + size]
