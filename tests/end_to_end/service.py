@@ -96,7 +96,8 @@ class Service:
         def reached() -> dict[str, Any] | None:
             found = self.run(run)
             if found["state"] in ENDED and found["state"] not in states:
-                raise AssertionError(f"run ended as {found['state']}: {found['reason']} {found.get('failure')}\n{self.logs()}")
+                why = f"{found['state']}: {found['reason']} {found.get('failure')}"
+                raise AssertionError(f"the run ended as {why}\n{self.logs()}")
             return found if found["state"] in states else None
 
         return eventually(reached, within=within)

@@ -42,7 +42,8 @@ def test_a_rate_ten_times_too_large_is_called_a_divergence_or_explosion_early(se
     found = [alert for alert in alerts if alert["kind"] in ("divergence", "exploding_gradient", "non_finite")]
     assert found
     assert min(alert["opened_step"] for alert in found) <= 60
-    assert any(remedy["patch"].get("optimizer", {}).get("learning_rate") for alert in found for remedy in alert["remedies"])
+    patches = [remedy["patch"] for alert in found for remedy in alert["remedies"]]
+    assert any(patch.get("optimizer", {}).get("learning_rate") for patch in patches)
 
 
 @pytest.mark.parametrize(("preset", "steps"), [("digits-resnet", 250), ("digits-mlp", 400)])
