@@ -10,8 +10,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 class Settings(BaseModel):
     """A part of the spec: frozen, strict, unknown keys refused, no NaN or infinity, every field described."""
 
+    @staticmethod
+    def _describe_kind(schema: dict[str, Any]) -> None:
+        kind = schema.get("properties", {}).get("kind")
+        if kind is not None:
+            kind.setdefault("description", "Tells this choice from its alternatives")
+
     model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, validate_default=True
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        json_schema_extra=_describe_kind,
     )
 
 
@@ -43,7 +55,7 @@ STABILIZERS: dict[str, type["Technique"]] = {}
 
 
 class Technique(Settings):
-    """A technique of the toolkit. Subclasses set `family` and `entry`, and a literal `kind`; defining one registers it."""
+    """A technique of the toolkit. Subclasses set `family`, `entry` and a literal `kind`; defining one registers it."""
 
     family: ClassVar[str]
     entry: ClassVar[Entry]
@@ -69,21 +81,35 @@ Shorthand = BeforeValidator(_spelled_out)
 """Lets a bare name stand for a technique with its defaults: `"norm": "batch"` is `"norm": {"kind": "batch"}`."""
 
 
+MAX_PATCH_DEPTH = 64
+
+
 def merge_patch(target: Any, patch: Any) -> Any:
     """`target` changed by a JSON merge patch (RFC 7396): null removes a key, a map merges, anything else replaces.
 
     A map whose `kind` differs from the target's replaces it whole, since the settings of another kind mean nothing.
+
+    Raises:
+        ValueError: the patch is nested deeper than any spec.
     """
+    return _merged(target, patch, MAX_PATCH_DEPTH)
+
+
+def _merged(target: Any, patch: Any, depth: int) -> Any:
     if not isinstance(patch, Mapping):
         return patch
-    if not isinstance(target, Mapping):
-        target = {}
-    elif "kind" in patch and patch["kind"] != target.get("kind"):
-        target = {}
-    merged = dict(target)
+    if not depth:
+        raise ValueError(
+            f"the patch is nested deeper than {MAX_PATCH_DEPTH} maps; a spec is not, so send a flatter one"
+        )
+    merged = dict(target) if isinstance(target, Mapping) and not _changes_kind(target, patch) else {}
     for key, value in patch.items():
         if value is None:
             merged.pop(key, None)
         else:
-            merged[key] = merge_patch(merged.get(key), value)
+            merged[key] = _merged(merged.get(key), value, depth - 1)
     return merged
+
+
+def _changes_kind(target: Mapping[str, Any], patch: Mapping[str, Any]) -> bool:
+    return patch.get("kind") is not None and patch["kind"] != target.get("kind")

@@ -1,5 +1,6 @@
 """What must hold between the parts of a spec (problems), and what usually should (warnings)."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -85,7 +86,7 @@ def _model_problems(spec: RunSpec) -> Iterator[Problem]:
             yield Problem(
                 path="model.norm.kind",
                 value=model.norm.kind,
-                message=f"{model.norm.kind} normalization would mix positions a decoder must not see, or has no channels here",
+                message=f"{model.norm.kind} normalization mixes positions a decoder must not see, or needs channels",
                 mend="use 'layer', or null",
             )
     elif isinstance(model.norm, GroupNorm):
@@ -138,7 +139,9 @@ def _loop_problems(spec: RunSpec) -> Iterator[Problem]:
                 path="data.batch_size",
                 value=batch,
                 message=f"a batch of {batch} is more than the {training} training samples",
-                mend=f"at most {training}",
+                mend=f"at most {training}"
+                if training
+                else "a larger data.limit, or a smaller data.validation_fraction",
             )
     warmup = spec.schedule.warmup
     if warmup is not None and warmup.steps >= spec.steps:
@@ -200,4 +203,7 @@ def _step_warnings(spec: RunSpec) -> Iterator[Problem]:
 
 def nearest_divisor(number: int, to: int) -> int:
     """The divisor of `number` nearest to `to`, the smaller of two."""
-    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: (abs(d - to), d))
+    small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
+    return min(
+        (divisor for low in small for divisor in (low, number // low)), key=lambda divisor: (abs(divisor - to), divisor)
+    )

@@ -2,8 +2,6 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
-
 from gyrostat.spec.catalogue import Entry, Shorthand, Technique
 
 

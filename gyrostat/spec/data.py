@@ -137,5 +137,3 @@ class Batching(Settings):
     """Use only this many samples (for text: tokens); null for all."""
     sequence_length: int = Field(64, ge=2, le=65_536)
     """Tokens of one training sequence; only language models look at it."""
-
-

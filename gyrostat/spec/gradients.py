@@ -16,7 +16,7 @@ class ClipNorm(Technique):
         title="Gradient clipping by norm",
         formula="g ← g / max(1, ‖g‖₂/τ), ‖g‖₂ over all parameters, after unscaling and all micro-batches",
         controls="length of the whole gradient; its direction is kept",
-        when="Recurrent nets, transformers, large learning rates: a rare huge gradient then moves the weights no further than τ.",
+        when="Recurrent nets, transformers, large rates: one rare huge gradient cannot throw the weights far away.",
         treats=("exploding_gradient", "loss_spike", "divergence", "non_finite"),
         source="Pascanu, Mikolov and Bengio 2012, arXiv 1211.5063, algorithm 1",
     )

@@ -61,18 +61,19 @@ _ALL = (
                        "reshaped to out x (in·k·k).",
            source="Miyato et al. 2018, arXiv 1802.05957, section 2.1"),
     Metric(name="curvature.sharpness", unit="1", axis="run", log=True,
-           description="Largest algebraic eigenvalue of the Hessian of the training loss on the fixed probe batch, after the "
-                       "step; dropout off, batch statistics of the probe batch.",
+           description="Largest algebraic eigenvalue of the Hessian of the training loss on the fixed probe batch, "
+                       "after the step; dropout off, batch statistics of the probe batch.",
            source="Cohen et al. 2021, arXiv 2103.00065"),
     Metric(name="curvature.preconditioned_sharpness", unit="1", axis="run", log=True,
            description="Largest eigenvalue of P⁻¹ᐟ²HP⁻¹ᐟ², P = diag(√v̂ + ε)·(1 − β₁ᵗ); only for adaptive optimizers.",
            source="Cohen et al. 2022, arXiv 2207.14484, section 3"),
     Metric(name="curvature.limit", unit="1", axis="run", log=True,
-           description="The sharpness (preconditioned, for adaptive optimizers) above which the optimizer is unstable on a "
-                       "quadratic, at the step's learning rate.",
+           description="The sharpness (preconditioned, for adaptive optimizers) above which the optimizer is unstable "
+                       "on a quadratic, at the step's learning rate.",
            source="Cohen et al. 2021 and 2022"),
     Metric(name="curvature.sharpness_over_limit", unit="1", axis="run", log=True,
-           description="Sharpness (preconditioned, for adaptive optimizers) over its limit: 1 is the edge of stability."),
+           description="Sharpness (preconditioned, for adaptive optimizers) over its limit; 1 is the edge of "
+                       "stability."),
     Metric(name="throughput.samples_per_second", unit="1/s", axis="run",
            description="Samples trained per second of wall time since the last frame that holds it."),
     Metric(name="throughput.step_seconds", unit="s", axis="run",

@@ -17,8 +17,8 @@ class Sgd(Technique):
         formula="v ← β·v + g + λ·θ; θ ← θ − η·v (Nesterov: θ ← θ − η·(g + λ·θ + β·v)); "
         "stable while the sharpness is below (2 + 2β)/η, Nesterov (2 + 2β)/(η(1 + 2β))",
         controls="the step, along an average of past gradients",
-        when="Convolutional nets with normalization; generalizes well. Weight decay here is coupled (part of the gradient).",
-        source="Sutskever et al. 2013, ICML, eq. 1-2; limits: Cohen et al. 2021, arXiv 2103.00065, eq. 1 and appendix B",
+        when="Convolutional nets with normalization; generalizes well. Weight decay is coupled (part of the gradient).",
+        source="Sutskever et al. 2013, ICML, eq. 1-2; limits: Cohen et al. 2021, arXiv 2103.00065, eq. 1, appendix B",
     )
 
     kind: Literal["sgd"] = "sgd"
@@ -39,12 +39,12 @@ class AdamW(Technique):
     entry: ClassVar[Entry] = Entry(
         section="9",
         title="AdamW",
-        formula="m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; θ ← θ − η·(m̂/(√v̂ + ε) + λ·θ), m̂ and v̂ bias-corrected; stable "
-        "while the sharpness of the preconditioned Hessian is below (2 + 2β₁)/((1 − β₁)η)",
+        formula="m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; θ ← θ − η·(m̂/(√v̂ + ε) + λ·θ), m̂ and v̂ bias-corrected; "
+        "stable while the sharpness of the preconditioned Hessian is below (2 + 2β₁)/((1 − β₁)η)",
         controls="the step of each weight, by the size of its own gradients",
         when="Transformers, and gradients whose scales differ much between layers.",
         treats=("vanishing_gradient", "update_ratio"),
-        source="Loshchilov and Hutter 2017, arXiv 1711.05101, algorithm 2; limit: Cohen et al. 2022, arXiv 2207.14484, eq. 5",
+        source="Loshchilov and Hutter 2017, arXiv 1711.05101, alg. 2; limit: Cohen et al. 2022, 2207.14484, eq. 5",
     )
 
     kind: Literal["adamw"] = "adamw"

@@ -1,9 +1,11 @@
 """From a user's JSON to a spec, or to a list of everything that is wrong with it."""
 
 import difflib
+import math
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -44,85 +46,55 @@ def parse(document: object) -> Parsed:
 
 def described(error: ValidationError, model: type[BaseModel]) -> Iterator[Problem]:
     """Each of pydantic's complaints as a problem with a mend."""
+    told: set[str] = set()
     for detail in error.errors(include_url=False):
-        path = ".".join(str(part) for part in _path(detail["loc"], detail["type"]))
-        yield Problem(
-            path=path or "(whole document)",
-            value=_shown(detail["input"]) if detail["type"] != "missing" else None,
-            message=detail["msg"],
-            mend=_mend(detail, model),
-        )
+        place = _followed(model, detail["loc"])
+        kind, value = detail["type"], detail["input"]
+        if kind in ("union_tag_invalid", "union_tag_not_found"):
+            place.path.append("kind")
+            value = detail.get("ctx", {}).get("tag")
+        path = ".".join(str(part)[:100] for part in place.path) or "(whole document)"
+        if path not in told:  # pydantic complains once for each member of `float | int | bool`
+            told.add(path)
+            yield Problem(
+                path=path,
+                value=_shown(value) if kind != "missing" else None,
+                message=detail["msg"].removeprefix("Value error, "),
+                mend=_mend(detail, place),
+            )
 
 
-def _path(location: tuple[int | str, ...], kind: str) -> list[int | str]:
-    # pydantic puts the chosen member of a union into the path: model.mlp.depth is the user's model.depth
-    kept: list[int | str] = []
-    for index, part in enumerate(location):
-        is_tag = index > 0 and isinstance(part, str) and _is_tag_after(location[index - 1], part)
-        if not is_tag:
-            kept.append(part)
-    return kept
+@dataclass(frozen=True)
+class _Place:
+    """Where a complaint is: the path in the user's words, and the models that may stand there."""
+
+    path: list[int | str]
+    models: list[type[BaseModel]]
 
 
-_UNIONS = ("task", "dataset", "model", "norm", "activation", "optimizer", "schedule", "loss", "init")
-
-
-def _is_tag_after(field: int | str, part: str) -> bool:
-    return field in _UNIONS and part not in ("kind", "dataset")
-
-
-def _shown(value: object) -> object:
-    if value is None or isinstance(value, bool | int | float):
-        return value if value == value and value not in (float("inf"), float("-inf")) else str(value)
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _mend(detail: Any, model: type[BaseModel]) -> str:
-    kind, context, location = detail["type"], detail.get("ctx", {}), detail["loc"]
-    if kind == "extra_forbidden":
-        known = sorted(_known_keys(model, location[:-1]))
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        return (f"did you mean {close[0]!r}? " if close else "remove it; ") + f"known here: {', '.join(known)}"
-    if kind == "missing":
-        return "add it"
-    if kind in ("union_tag_invalid", "literal_error"):
-        expected = str(context.get("expected_tags") or context.get("expected"))
-        return f"use one of {expected}"
-    if kind == "union_tag_not_found":
-        return 'add "kind"'
-    bounds = [f"{word} {context[key]}" for key, word in _BOUNDS.items() if key in context]
-    return f"use a value {' and '.join(bounds)}" if bounds else _BY_TYPE.get(kind, "see GET /v1/spec-schema")
-
-
-_BOUNDS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most", "min_length": "at least as long as",
-           "max_length": "at most as long as"}  # fmt: skip
-_BY_TYPE = {
-    "int_type": "use a whole number, without quotes",
-    "int_from_float": "use a whole number",
-    "float_type": "use a number, without quotes",
-    "finite_number": "use a finite number",
-    "bool_type": "use true or false",
-    "string_type": "use a string",
-    "model_type": "use an object",
-    "model_attributes_type": "use an object, or the name of a kind where there are kinds",
-    "dict_type": "use an object",
-}
-
-
-def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
-    """Keys allowed at a path of pydantic's: follows fields, and the tags of unions."""
-    here: list[type[BaseModel]] = [model]
+def _followed(model: type[BaseModel], location: tuple[int | str, ...]) -> _Place:
+    # pydantic puts the chosen member of a union into its path: model.mlp.depth is the user's model.depth
+    path: list[int | str] = []
+    models, is_key, is_leaf = [model], False, False
     for part in location:
-        following: list[type[BaseModel]] = []
-        for candidate in here:
-            field = candidate.model_fields.get(str(part))
-            if field is not None:
-                following += list(_models(field.annotation))
-            elif "kind" in candidate.model_fields and candidate.model_fields["kind"].default == part:
-                following.append(candidate)
-        here = following or here
-    return {name for candidate in here for name in candidate.model_fields}
+        chosen = [candidate for candidate in models if len(models) > 1 and _kind(candidate) == part]
+        if is_key or isinstance(part, int):
+            path.append(part)
+            is_key, is_leaf = False, not models
+        elif chosen:
+            models = chosen
+        elif not is_leaf:
+            path.append(part)
+            fields = [candidate.model_fields[part] for candidate in models if part in candidate.model_fields]
+            if fields:
+                models = [found for field in fields for found in _models(field.annotation)]
+                is_key = get_origin(fields[0].annotation) is dict
+                is_leaf = not models and not is_key
+    return _Place(path, models)
+
+
+def _kind(model: type[BaseModel]) -> object:
+    return model.model_fields["kind"].default if "kind" in model.model_fields else None
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -130,3 +102,59 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for argument in getattr(annotation, "__args__", ()):
         yield from _models(argument)
+
+
+def _shown(value: object) -> object:
+    """What was got, short, and such that any JSON encoder can write it."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= 2**53 else "a whole number beyond 2^53"
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    text = value if isinstance(value, str) else reprlib.repr(value)
+    text = text if len(text) <= 200 else text[:197] + "..."
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _mend(detail: Any, place: _Place) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = sorted({name for model in place.models for name in model.model_fields})
+        return _nearest(str(place.path[-1]), known, otherwise="remove it; ") + f"known here: {', '.join(known)}"
+    if kind == "missing":
+        return "add it"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        kinds = [str(_kind(model)) for model in place.models]
+        return _nearest(str(context.get("tag", "")), kinds) + f"use one of {', '.join(kinds)}"
+    if kind == "literal_error":
+        return f"use {context['expected']}"
+    bounds = [f"{word} {context[key]}" for key, word in _BOUNDS.items() if key in context]
+    return f"use a value {' and '.join(bounds)}" if bounds else _BY_TYPE.get(kind, "see GET /v1/spec-schema")
+
+
+def _nearest(word: str, known: list[str], *, otherwise: str = "") -> str:
+    close = difflib.get_close_matches(word[:100], known, n=1)
+    return f"did you mean {close[0]!r}? " if close else otherwise
+
+
+_BOUNDS = {
+    "gt": "above",
+    "ge": "of at least",
+    "lt": "below",
+    "le": "of at most",
+    "min_length": "at least as long as",
+    "max_length": "at most as long as",
+}
+_BY_TYPE = {
+    "int_type": "use a whole number, without quotes",
+    "int_from_float": "use a whole number",
+    "float_type": "use a number, without quotes",
+    "finite_number": "use a finite number",
+    "bool_type": "use true or false",
+    "string_type": "use a string",
+    "string_unicode": "use valid Unicode, without lone surrogates",
+    "model_type": "use an object",
+    "model_attributes_type": "use an object, or the name of a kind where there are kinds",
+    "dict_type": "use an object",
+}

@@ -1,4 +1,4 @@
-"""Complete specs to start from: functions that return one, healthy and sick, each trained in under two minutes on a CPU."""
+"""Complete specs to start from: functions that return one, healthy or sick, trained in under two minutes on a CPU."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,9 +39,7 @@ def preset(
         name = build.__name__.replace("_", "-")
         if name in PRESETS:
             raise TypeError(f"two presets are named {name!r}")
-        PRESETS[name] = Preset(
-            id=name, title=title, healthy=healthy, expected_alerts=expected_alerts, document=build()
-        )
+        PRESETS[name] = Preset(id=name, title=title, healthy=healthy, expected_alerts=expected_alerts, document=build())
         return build
 
     return register

@@ -96,7 +96,7 @@ class Probes(Settings):
     """What is measured inside the network."""
 
     budget: float | None = Field(0.02, gt=0, le=1)
-    """Largest share of training time that all probes may take; cadences stretch to keep it. Null keeps cadences as set."""
+    """Largest share of training time that all probes may take; cadences stretch to keep it. Null keeps them as set."""
     gradients: GradientsProbe = GradientsProbe()
     """Gradient norms."""
     weights: WeightsProbe = WeightsProbe()

@@ -10,6 +10,7 @@ scalars, a number; `rows` and `epochs` may be left out (every frame; zero). Non-
 "NaN", "Infinity" and "-Infinity"; null means "not measured".
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -17,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gyrostat.wire import frame, values
-from gyrostat.wire.frame import Batch, Column
+from gyrostat.wire.frame import PRODUCER_PATTERN, Batch, Column
+from gyrostat.wire.layout import MAX_LAYOUT_VERSION
 
 MSGPACK = "application/vnd.gyrostat.frames+msgpack"
 JSON = "application/json"
@@ -40,9 +42,12 @@ class _Packed(msgspec.Struct, forbid_unknown_fields=True):
     columns: list[_PackedColumn]
 
 
+_Value = float | str | None
+
+
 class _ListedColumn(msgspec.Struct, forbid_unknown_fields=True):
     metric: str
-    values: list[Any]
+    values: list[_Value | list[_Value]]
     rows: list[int] | None = None
 
 
@@ -56,6 +61,8 @@ class _Listed(msgspec.Struct, forbid_unknown_fields=True):
     columns: list[_ListedColumn]
     epochs: list[float] | None = None
 
+
+PRODUCER = re.compile(PRODUCER_PATTERN)
 
 _pack = msgspec.msgpack.Encoder()
 _unpack = msgspec.msgpack.Decoder(_Packed)
@@ -148,11 +155,12 @@ def _checked(
     epochs: npt.NDArray[np.float64],
     columns: tuple[Column, ...],
 ) -> Batch:
-    if not 0 < len(message.producer) <= 64:
-        raise ValueError("producer must be a name of 1-64 characters")
-    for name in ("sequence", "attempt", "layout"):
-        if not 1 <= getattr(message, name) <= frame.MAX_STEP:
-            raise ValueError(f"{name} must be at least 1, got {getattr(message, name)}")
+    if not PRODUCER.fullmatch(message.producer):
+        raise ValueError(f"producer must be 1-64 of A-Z, a-z, 0-9 and ._:-, got {message.producer[:80]!r}")
+    limits = {"sequence": frame.MAX_STEP, "attempt": frame.MAX_ATTEMPT, "layout": MAX_LAYOUT_VERSION}
+    for name, limit in limits.items():
+        if not 1 <= getattr(message, name) <= limit:
+            raise ValueError(f"{name} must lie in 1..{limit}, got {getattr(message, name)}")
     batch = Batch(
         producer=message.producer,
         sequence=message.sequence,

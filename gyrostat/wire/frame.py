@@ -8,6 +8,8 @@ import numpy.typing as npt
 from gyrostat.wire.values import Float32Array
 
 MAX_STEP = 2**53
+MAX_ATTEMPT = 2**31 - 1
+PRODUCER_PATTERN = r"^[A-Za-z0-9._:-]{1,64}$"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,7 +64,9 @@ def check(batch: Batch) -> None:
     if not frames:
         raise ValueError("steps is empty; send at least one frame")
     if len(batch.times) != frames or len(batch.epochs) != frames:
-        raise ValueError(f"times ({len(batch.times)}) and epochs ({len(batch.epochs)}) must be as long as steps ({frames})")
+        raise ValueError(
+            f"times ({len(batch.times)}) and epochs ({len(batch.epochs)}) must be as long as steps ({frames})"
+        )
     if batch.steps.min() < 0 or batch.steps.max() > MAX_STEP:
         raise ValueError(f"steps must lie in 0..2^53, got {batch.steps.min()}..{batch.steps.max()}")
     if frames > 1 and (np.diff(batch.steps) <= 0).any():

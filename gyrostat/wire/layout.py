@@ -1,14 +1,26 @@
 """The layout: what the columns of a run's frames mean. Sent before the frames that use it, versioned."""
 
-from typing import Literal, Self
+from collections import Counter
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Axis = Literal["run", "module", "parameter", "matrix", "block", "head", "rank"]
 """What a metric's values are indexed by. `matrix` is the parameters with two or more dimensions, in order."""
 
 MAX_NAMES = 20_000
+MAX_LAYOUT_VERSION = 1_000_000
 MAX_NAME_BYTES = 256
+
+
+def _without_controls(text: str) -> str:
+    if any((ord(character) < 32 and character not in "\n\t") or ord(character) == 127 for character in text):
+        raise ValueError("must hold no control characters but line feed and tab; databases refuse some of them")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_controls)]
+"""A string that every database can store."""
 
 
 class Wire(BaseModel):
@@ -21,9 +33,9 @@ class MetricDeclaration(Wire):
     """One metric of a run: its name, unit, axis and meaning."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", max_length=96, examples=["gradient.norm"])
-    unit: str = Field(max_length=32, description="Unit, or `1` for a ratio", examples=["1"])
+    unit: Text = Field(max_length=32, description="Unit, or `1` for a ratio", examples=["1"])
     axis: Axis
-    description: str = Field(default="", max_length=1000)
+    description: Text = Field(default="", max_length=1000)
 
 
 class Layout(Wire):
@@ -32,7 +44,7 @@ class Layout(Wire):
     A metric on axis `run` is a scalar. Every other axis needs its names; a vector of a frame has a value a name.
     """
 
-    version: int = Field(ge=1, le=1_000_000)
+    version: int = Field(ge=1, le=MAX_LAYOUT_VERSION)
     axes: dict[Axis, list[str]] = Field(default_factory=dict, description="Ordered names of each axis but `run`")
     metrics: list[MetricDeclaration] = Field(max_length=500)
 
@@ -42,8 +54,7 @@ class Layout(Wire):
             _check_names(axis, names)
         declared = [metric.name for metric in self.metrics]
         if len(set(declared)) != len(declared):
-            twice = next(name for name in declared if declared.count(name) > 1)
-            raise ValueError(f"metric {twice!r} is declared twice; declare each metric once")
+            raise ValueError(f"metric {_repeated(declared)!r} is declared twice; declare each metric once")
         for metric in self.metrics:
             if metric.axis != "run" and metric.axis not in self.axes:
                 raise ValueError(f"metric {metric.name!r} is on axis {metric.axis!r}, whose names are not in `axes`")
@@ -63,7 +74,7 @@ def _check_names(axis: str, names: list[str]) -> None:
     if len(names) > MAX_NAMES:
         raise ValueError(f"axis {axis!r} has {len(names)} names; at most {MAX_NAMES} are stored")
     if len(set(names)) != len(names):
-        raise ValueError(f"axis {axis!r} names {next(n for n in names if names.count(n) > 1)!r} twice")
+        raise ValueError(f"axis {axis!r} names {_repeated(names)!r} twice; names along an axis must differ")
     for name in names:
         try:
             size = len(name.encode())
@@ -71,3 +82,7 @@ def _check_names(axis: str, names: list[str]) -> None:
             raise ValueError(f"axis {axis!r} has a name that is not valid Unicode: {name!r}") from None
         if not 0 < size <= MAX_NAME_BYTES or any(ord(c) < 32 or ord(c) == 127 for c in name):
             raise ValueError(f"axis {axis!r} has the name {name!r}; names are 1-{MAX_NAME_BYTES} bytes, no controls")
+
+
+def _repeated(names: list[str]) -> str:
+    return Counter(names).most_common(1)[0][0]

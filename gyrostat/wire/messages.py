@@ -1,20 +1,21 @@
 """Everything else that is said between a training process, its worker and the backend."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
-from gyrostat.wire.layout import Layout, Wire
+from gyrostat.wire.frame import MAX_ATTEMPT, MAX_STEP, PRODUCER_PATTERN
+from gyrostat.wire.layout import Layout, Text, Wire
 
-Producer = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")
+Producer = Field(pattern=PRODUCER_PATTERN)
 
 
 class LayoutMessage(Wire):
     """A new version of the run's layout."""
 
     producer: str = Producer
-    sequence: int = Field(ge=1)
-    attempt: int = Field(ge=1)
+    sequence: int = Field(ge=1, le=MAX_STEP)
+    attempt: int = Field(ge=1, le=MAX_ATTEMPT)
     layout: Layout
 
 
@@ -45,16 +46,33 @@ class Event(Wire):
 
     kind: EventKind
     at: float = Field(gt=0, lt=1e11, description="Seconds since 1970 UTC")
-    step: int = Field(ge=0, le=2**53)
+    step: int = Field(ge=0, le=MAX_STEP)
     data: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("data")
+    @classmethod
+    def _is_storable(cls, data: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if _holds_nul(data):
+            raise ValueError(
+                "must hold no NUL characters, which PostgreSQL refuses; replace them, for instance by U+FFFD"
+            )
+        return data
+
+
+def _holds_nul(value: JsonValue) -> bool:
+    if isinstance(value, dict):
+        return any("\0" in key or _holds_nul(item) for key, item in value.items())
+    if isinstance(value, list):
+        return any(_holds_nul(item) for item in value)
+    return isinstance(value, str) and "\0" in value
 
 
 class EventsMessage(Wire):
     """Events of one attempt, in order."""
 
     producer: str = Producer
-    sequence: int = Field(ge=1)
-    attempt: int = Field(ge=1)
+    sequence: int = Field(ge=1, le=MAX_STEP)
+    attempt: int = Field(ge=1, le=MAX_ATTEMPT)
     events: list[Event] = Field(min_length=1, max_length=1000)
 
 
@@ -85,13 +103,13 @@ class Command(Wire):
 class Registration(Wire):
     """A worker introduces itself. `name` stays the same over its restarts."""
 
-    name: str = Field(min_length=1, max_length=128)
-    host: str = Field(max_length=256)
-    pid: int = Field(ge=1)
-    device: str = Field(max_length=128, description="cpu, or the accelerator's name")
+    name: Text = Field(min_length=1, max_length=128)
+    host: Text = Field(max_length=256)
+    pid: int = Field(ge=1, lt=2**31)
+    device: Text = Field(max_length=128, description="cpu, or the accelerator's name")
     slots: int = Field(default=1, ge=1, le=256, description="Runs it trains at once")
-    datasets: list[str] = Field(default_factory=list, description="Data sets that it can load")
-    version: str = Field(max_length=64)
+    datasets: list[Text] = Field(default_factory=list, max_length=1000, description="Data sets that it can load")
+    version: Text = Field(max_length=64)
 
 
 class Registered(Wire):
@@ -106,15 +124,15 @@ class RunningReport(Wire):
     """One run that a worker is training right now."""
 
     run: str
-    attempt: int = Field(ge=1)
-    step: int = Field(ge=0)
+    attempt: int = Field(ge=1, le=MAX_ATTEMPT)
+    step: int = Field(ge=0, le=MAX_STEP)
 
 
 class Heartbeat(Wire):
     """Sent every `heartbeat_seconds`; renews the lease of every run it names. `done`: commands carried out."""
 
     running: list[RunningReport] = Field(default_factory=list, max_length=256)
-    done: list[int] = Field(default_factory=list, max_length=1000)
+    done: list[Annotated[int, Field(ge=1, le=MAX_STEP)]] = Field(default_factory=list, max_length=1000)
 
 
 class HeartbeatAnswer(Wire):

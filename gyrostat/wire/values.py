@@ -6,6 +6,7 @@ agreed payload, which survives copies, msgpack and storage; arithmetic on it giv
 removed by `is_absent` before any is done. In JSON it is `null`.
 """
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,12 @@ def to_json(values: Float32Array) -> Any:
     array = np.ascontiguousarray(values, dtype=np.float32)
     if np.isfinite(array).all():
         return array.astype(np.float64).tolist() if array.size == 0 else _short(array)
-    flat: list[Any] = _short(array.ravel())
-    absent = is_absent(array.ravel())
-    for index in np.flatnonzero(~np.isfinite(array.ravel())):
-        flat[index] = None if absent[index] else _spell(float(array.ravel()[index]))
-    return _nest(flat, array.shape)
+    flat = array.ravel()
+    listed: list[Any] = _short(flat)
+    absent = is_absent(flat)
+    for index in np.flatnonzero(~np.isfinite(flat)):
+        listed[index] = None if absent[index] else _spell(float(flat[index]))
+    return _nest(listed, array.shape)
 
 
 def from_json(values: Any) -> Float32Array:
@@ -48,24 +50,23 @@ def from_json(values: Any) -> Float32Array:
             in length.
     """
     try:
-        array = np.asarray(values, dtype=np.float64)
-        if array.dtype != np.float64:
-            raise TypeError
-        if not _holds_strings_or_null(values, array):
-            return _narrow(array)
-    except (TypeError, ValueError):
-        pass
-    return np.asarray(_read(values), dtype=np.float32)
+        if _leaf_types(values) <= {int, float}:
+            return _narrow(np.asarray(values, dtype=np.float64))
+        return np.asarray(_read(values), dtype=np.float32)
+    except OverflowError as error:
+        raise ValueError(f"a number is too large: {error}") from error
+    except RecursionError as error:
+        raise ValueError("lists are nested too deeply; at most rows of values are expected") from error
 
 
-def _holds_strings_or_null(values: Any, array: npt.NDArray[np.float64]) -> bool:
-    # numpy reads "NaN" and None as nan (and "12" as 12.0), so only all-finite input is safe to take as it is.
-    if not bool(np.isfinite(array).all()):
-        return True
-    first = values
-    while isinstance(first, list) and first:
-        first = first[0]
-    return np.asarray(values).dtype.kind not in "iuf"
+def _leaf_types(values: Any) -> set[type]:
+    # numpy would read "12" as 12.0, None as nan and True as 1.0, so only plain numbers may take its fast path
+    kinds: set[type] = set()
+    level = [values]
+    while level:
+        kinds.update(map(type, level))
+        level = list(chain.from_iterable(item for item in level if type(item) is list))
+    return kinds - {list}
 
 
 def _narrow(array: npt.NDArray[np.float64]) -> Float32Array:
@@ -81,9 +82,9 @@ def _read(value: Any) -> Any:
     if isinstance(value, str):
         if value in _SPELLINGS:
             return np.float32(_SPELLINGS[value])
-        raise ValueError(f'{value!r} is not a number; only "NaN", "Infinity" and "-Infinity" may be strings')
+        raise ValueError(f'{value!r:.80} is not a number; only "NaN", "Infinity" and "-Infinity" may be strings')
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{value!r} is not a number")
+        raise ValueError(f"{value!r:.80} is not a number")
     with np.errstate(over="ignore"):
         return np.float32(value)
 
@@ -94,11 +95,11 @@ def _spell(value: float) -> str:
 
 def _short(array: Float32Array) -> list[Any]:
     # float32 -> the float64 whose repr is the float32's shortest decimal, so JSON shows 0.1 and not 0.10000000149
-    listed: list[Any] = np.array([float(str(x)) for x in array.ravel()], dtype=np.float64).reshape(array.shape).tolist()
+    listed: list[Any] = np.array([float(str(x)) for x in array.ravel()]).reshape(array.shape).tolist()
     return listed
 
 
-def _nest(flat: list[Any], shape: tuple[int, ...]) -> Any:
+def _nest(flat: list[Any], shape: tuple[int, ...]) -> list[Any]:
     for size in reversed(shape[1:]):
-        flat = [flat[i : i + size] for i in range(0, len(flat), size)] if size else [[] for _ in range(shape[0])]
+        flat = [flat[i : i + size] for i in range(0, len(flat), size)]
     return flat
