@@ -1,0 +1,28 @@
+"""What can go wrong in the training process, by what its owner can do about it.
+
+TrainerError
+├── CheckpointError
+│   ├── CheckpointMissing   nothing of that run and step is there
+│   └── CheckpointDamaged   it is there, and not what was written
+└── DeviceError             the device that was asked for is not there
+"""
+
+
+class TrainerError(Exception):
+    """Base of everything that the trainer raises on purpose."""
+
+
+class CheckpointError(TrainerError):
+    """A checkpoint cannot be written or read."""
+
+
+class CheckpointMissing(CheckpointError):
+    """There is no such checkpoint on this machine."""
+
+
+class CheckpointDamaged(CheckpointError):
+    """The checkpoint is not what was written: cut short, changed, or holding what may not be unpickled."""
+
+
+class DeviceError(TrainerError):
+    """The device that was asked for is not there."""
