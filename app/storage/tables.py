@@ -63,7 +63,7 @@ class Transition(Base):
 
 
 class Attempt(Base):
-    """One execution of a run by one worker. `start_step` is where it resumed: its frames replace older ones after it."""
+    """One execution of a run by a worker. `start_step` is where it resumed; its frames replace older ones after it."""
 
     __tablename__ = "attempt"
     run_id: Mapped[str] = _of_run(primary_key=True)
@@ -132,7 +132,7 @@ class Event(Base):
     step: Mapped[int | None] = mapped_column(BigInteger)
     data: Mapped[dict[str, Any]]
     at: Mapped[datetime]
-    # without it SQLite hands the id of a deleted newest row out again, and readers that are past it would miss the event
+    # else SQLite hands the id of a deleted newest row out again, and readers that are past it would miss the event
     __table_args__ = {"sqlite_autoincrement": True}
 
 

@@ -1,0 +1,173 @@
+"""The database: reads on their own snapshot, writes that return when they are durable, migrations."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, TimeoutError
+from sqlalchemy.orm import Session
+
+from app.storage import migrate, sqlite
+from app.storage.failures import is_worth_repeating, translate
+
+__all__ = ["Database", "Session"]
+
+T = TypeVar("T")
+TRIES = 6
+
+
+class Database:
+    """SQLite through one writer thread with group commit, or PostgreSQL through its own transactions.
+
+    Args:
+        url: `sqlite:///file` or `postgresql://user@host/name`.
+        serving: take the lock by which one backend process serves an SQLite file (PostgreSQL needs none).
+
+    Raises:
+        ValueError: the URL names another database, or no file.
+        RuntimeError: another process serves the file.
+    """
+
+    def __init__(self, url: str, *, serving: bool = False) -> None:
+        self._url = _parsed(url)
+        self._lock: sqlite.FileLock | None = None
+        self._writer: sqlite.Writer | None = None
+        if self.is_sqlite:
+            file = Path(self._url.database or "")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = sqlite.FileLock(file) if serving else None
+            self._writer = sqlite.Writer(
+                sqlite.make_engine(
+                    self._url, begin="BEGIN IMMEDIATE", pragmas=("foreign_keys=ON",), pool_size=1, max_overflow=0
+                )
+            )
+            self._reader = sqlite.make_engine(
+                self._url, begin="BEGIN", pragmas=("query_only=ON",), pool_size=8, max_overflow=32, pool_timeout=10
+            )
+        else:
+            self._engine = _postgresql_engine(self._url)
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file."""
+        return self._url.get_backend_name() == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one consistent snapshot and cannot write.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        try:
+            with Session(self._reader, expire_on_commit=False) as session:
+                yield session
+        except (DBAPIError, TimeoutError) as error:
+            raise translate(error) from error
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        """Runs `work` in a transaction and returns its result when that is durably committed.
+
+        `work` may run more than once (PostgreSQL may ask to repeat), so it must do nothing but use the session.
+        What it raises takes all of its changes back and comes out here.
+
+        Raises:
+            Unavailable: the database cannot be reached; whether the work was committed is not known.
+            StorageFull: nothing was stored.
+        """
+        if self._writer is not None:
+            return self._writer.submit(work)
+        for attempt in range(TRIES):
+            try:
+                with Session(self._engine, expire_on_commit=False) as session:
+                    result = work(session)
+                    session.commit()
+                    return result
+            except (DBAPIError, TimeoutError) as error:
+                if attempt + 1 < TRIES and isinstance(error, DBAPIError) and is_worth_repeating(error):
+                    time.sleep(random.uniform(0.5, 1.5) * 0.01 * 2**attempt)  # noqa: S311 - no secret, only jitter
+                    continue
+                raise translate(error) from error
+        raise AssertionError("the last try returns or raises")
+
+    def migrate(self) -> None:
+        """Brings the tables to the revision that this code needs; several processes may call it at once."""
+        self._change(lambda connection: migrate.upgrade(connection))
+
+    def downgrade(self, revision: str) -> None:
+        """Goes back to an older revision; `base` drops everything."""
+        self._change(lambda connection: migrate.downgrade(connection, revision))
+
+    def differences(self) -> list[Any]:
+        """What distinguishes the tables in the database from those in the code; empty when it is at `head`."""
+        with self.read() as session:
+            return migrate.differences(session.connection())
+
+    def head(self) -> str:
+        """The revision that this code needs."""
+        return migrate.head()
+
+    def current(self) -> str | None:
+        """The revision that the database is at; None where it was never migrated."""
+        with self.read() as session:
+            return migrate.current(session.connection())
+
+    def close(self) -> None:
+        """Finishes the writes that were accepted and lets go of all connections."""
+        if self._writer is not None:
+            self._writer.close()
+        self._reader.dispose()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _change(self, change: Callable[[Any], None]) -> None:
+        engine = (
+            sqlite.make_engine(self._url, begin="BEGIN IMMEDIATE", pragmas=("foreign_keys=OFF",), poolclass=NullPool)
+            if self.is_sqlite
+            else self._engine
+        )
+        try:
+            with engine.begin() as connection:
+                change(connection)
+        except DBAPIError as error:
+            raise translate(error) from error
+        finally:
+            if engine is not getattr(self, "_engine", None):
+                engine.dispose()
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ValueError(
+            "the database URL cannot be read; use sqlite:///file or postgresql://user@host/name"
+        ) from error
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise ValueError(f"the database URL starts with {parsed.drivername!r}; only sqlite and postgresql (psycopg) do")
+    if parsed.database in (None, "", ":memory:"):
+        raise ValueError("an SQLite database must be a file: sqlite:///relative/file or sqlite:////absolute/file")
+    return parsed.set(drivername="sqlite")
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    engine = create_engine(
+        url, pool_pre_ping=True, pool_size=10, max_overflow=10, pool_timeout=10, connect_args={"connect_timeout": 10}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, record: Any) -> None:
+        # An acknowledgement promises durability, whatever the server's default is.
+        connection.autocommit = True
+        connection.execute("SET synchronous_commit = on")
+        connection.autocommit = False
+
+    return engine
