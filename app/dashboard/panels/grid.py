@@ -1,0 +1,169 @@
+"""Layers over steps: what to draw as data, then the heatmap."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from app.dashboard.panels.registry import Figure, Options
+from app.dashboard.panels.style import PALETTES, base_layout, mark_shapes, safe, typed
+from app.series import Series
+from gyrostat.wire.values import Float32Array, is_absent
+
+MAX_ROWS = 200
+LABEL_LENGTH = 22
+
+
+class Grid(NamedTuple):
+    """A map of layers over steps.
+
+    Attributes:
+        names: of the rows, in depth order, the first layer first; a group of layers is named by its first and last.
+        steps: (n,). values: (rows, n) largest finite value, NaN where there is none.
+        broken: (rows, n) whether a NaN or infinity is among them.
+        per_row: layers behind one row.
+    """
+
+    names: list[str]
+    steps: npt.NDArray[np.int64]
+    values: Float32Array
+    broken: npt.NDArray[np.bool_]
+    per_row: int
+    layers: int
+
+
+def grid_of(series: Series, max_rows: int = MAX_ROWS) -> Grid:
+    """`series` with at most `max_rows` rows: more layers are grouped with their neighbours, by their largest value."""
+    last = series.values
+    broken = (~np.isfinite(last) & ~is_absent(last)) if series.nonfinite is None else series.nonfinite > 0
+    peaks = last if series.maximum is None else series.maximum
+    peaks = np.where(np.isfinite(peaks), peaks, -np.inf)
+    layers = last.shape[1]
+    per_row = max(1, -(-layers // max_rows))
+    starts = np.arange(0, layers, per_row)
+    if len(starts):
+        peaks = np.maximum.reduceat(peaks, starts, axis=1)
+        broken = np.logical_or.reduceat(broken, starts, axis=1)
+    return Grid(
+        names=[_group_name(series.names[start : start + per_row]) for start in starts],
+        steps=series.steps,
+        values=np.where(np.isfinite(peaks), peaks, np.nan).astype(np.float32).T,
+        broken=broken.T,
+        per_row=per_row,
+        layers=layers,
+    )
+
+
+def figure_of(grid: Grid, options: Options, *, log: bool, quantity: str, percent: bool = False) -> Figure:
+    """The heatmap of `grid`; non-finite cells have a colour of their own, what was not measured is transparent."""
+    if not grid.values.size or not (grid.broken.any() or np.isfinite(grid.values).any()):
+        return Figure([], {}, "No values yet.")
+    colours = PALETTES[options.theme]
+    rows = [safe(name) for name in grid.names]
+    scale = [[i / (len(colours.scale) - 1), colour] for i, colour in enumerate(colours.scale)]
+    shown, bar = _coloured(grid.values, log, percent)
+    number = ".1%" if percent else ".3~g"
+    finite: dict[str, Any] = {
+        "type": "heatmap",
+        "x": grid.steps,
+        "y": rows,
+        "z": shown,
+        "customdata": typed(grid.values),
+        "colorscale": scale,
+        "hoverongaps": False,
+        "hovertemplate": "<b>%{y}</b><br>step %{x:,d}: %{customdata:" + number + "}<extra></extra>",
+        "colorbar": bar | {"thickness": 8, "outlinewidth": 0, "len": 1, "x": 1.01, "xpad": 4, "ypad": 0,
+                           "tickfont": {"color": colours.muted, "size": 10}},
+    }  # fmt: skip
+    if np.isfinite(shown).any() and float(np.nanmin(shown)) == float(np.nanmax(shown)):
+        middle = float(np.nanmin(shown))
+        finite |= {"zmin": middle - 0.5, "zmax": middle + 0.5}
+    data = [finite]
+    if grid.broken.any():
+        data.append(
+            {
+                "type": "heatmap",
+                "x": grid.steps,
+                "y": rows,
+                "z": np.where(grid.broken, np.float32(1), np.float32("nan")).astype(np.float32),
+                "colorscale": [[0, colours.nonfinite], [1, colours.nonfinite]],
+                "showscale": False,
+                "hoverongaps": False,
+                "hovertemplate": "<b>%{y}</b><br>step %{x:,d}: NaN or infinity<extra></extra>",
+            }
+        )
+    return Figure(data, _layout(grid, rows, options), _sentence(grid, quantity), _note(grid))
+
+
+def _layout(grid: Grid, rows: list[str], options: Options) -> dict[str, Any]:
+    colours = PALETTES[options.theme]
+    layout = base_layout(options)
+    layout["margin"] = {"l": 150, "r": 52, "t": 8, "b": 26, "autoexpand": False}
+    layout["xaxis"] |= {"showgrid": False}
+    every = max(1, -(-len(rows) // 16))
+    layout |= {
+        "hovermode": "closest",
+        "shapes": [shape | {"layer": "above"} for shape in mark_shapes(options)],
+        "yaxis": {
+            "type": "category",
+            "autorange": "reversed",
+            "showgrid": False,
+            "fixedrange": True,
+            "ticks": "",
+            "tickfont": {"size": 10, "color": colours.muted},
+            "tickmode": "array",
+            "tickvals": rows[::every],
+            "ticktext": [safe(shortened(name)) for name in grid.names[::every]],
+        },
+    }
+    return layout
+
+
+def _coloured(values: Float32Array, log: bool, percent: bool) -> tuple[Float32Array, dict[str, Any]]:
+    """What the colours stand for, and the labels of their bar. On a log scale, zeros take the smallest colour."""
+    if not log:
+        return typed(values), {"tickformat": ".0%" if percent else ".2~g", "nticks": 5}
+    positive = values[np.isfinite(values) & (values > 0)]
+    if not len(positive):
+        return typed(np.where(np.isfinite(values), np.float32(0), np.float32("nan"))), {
+            "tickvals": [0],
+            "ticktext": ["0"],
+        }
+    floor = float(positive.min())
+    shown = np.log10(np.where(np.isfinite(values), np.maximum(values, floor), np.nan)).astype(np.float32)
+    low, high = int(np.floor(np.log10(floor))), int(np.ceil(np.log10(float(positive.max()))))
+    every = max(1, -(-(high - low) // 5))
+    ticks = list(range(low, high + 1, every))
+    return shown, {"tickvals": ticks, "ticktext": [_power(tick) for tick in ticks]}
+
+
+def _power(exponent: int) -> str:
+    return f"{10**exponent:g}" if -2 <= exponent <= 3 else f"1e{exponent}"
+
+
+def shortened(name: str, length: int = LABEL_LENGTH) -> str:
+    """`name` with an ellipsis in its middle: the end of a layer's name tells most."""
+    head = length // 3
+    return name if len(name) <= length else f"{name[:head]}…{name[head + 1 - length :]}"
+
+
+def _group_name(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+
+
+def _note(grid: Grid) -> str:
+    if grid.per_row == 1:
+        return ""
+    return f"{grid.layers:,} layers: each row shows the largest value of {grid.per_row}"
+
+
+def _sentence(grid: Grid, quantity: str) -> str:
+    broken = int(grid.broken.any(axis=1).sum())
+    start = f"{quantity} of {grid.layers:,} layers over {len(grid.steps):,} steps."
+    if not np.isfinite(grid.values).any():
+        return f"{start} No value is finite."
+    column = grid.values[:, np.isfinite(grid.values).any(axis=0)][:, -1]
+    top, bottom = int(np.nanargmax(column)), int(np.nanargmin(column))
+    largest = f"largest {column[top]:.3g} in {grid.names[top]}"
+    now = f" Newest: {largest}, smallest {column[bottom]:.3g} in {grid.names[bottom]}."
+    return start + now + (f" {broken} rows hold NaN or infinity." if broken else "")

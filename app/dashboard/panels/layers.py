@@ -1,0 +1,57 @@
+"""The panels that map layers over steps."""
+
+from collections.abc import Mapping
+
+from app.dashboard.panels.grid import figure_of, grid_of
+from app.dashboard.panels.registry import Draw, Figure, Options, panel
+from app.series import Series
+
+
+def _map(metric: str, quantity: str, *, log: bool = True, percent: bool = False) -> Draw:
+    def draw(series: Mapping[str, Series], options: Options) -> Figure:
+        if metric not in series:
+            return Figure([], {}, "No values yet.")
+        chosen = log if options.log is None else options.log
+        return figure_of(grid_of(series[metric]), options, log=chosen, quantity=quantity, percent=percent)
+
+    return draw
+
+
+def _layers(slug: str, title: str, metric: str, hint: str, *, log: bool = True, percent: bool = False) -> None:
+    panel(slug, title, (metric,), hint=hint, layered=True, log=log, controls=() if percent else ("log",))(
+        _map(metric, title, log=log, percent=percent)
+    )
+
+
+_layers(
+    "gradient-norm",
+    "Gradient norm by parameter",
+    "gradient.norm",
+    "First layer at the top. Fading upwards: gradients vanish; darkening: they explode.",
+)
+_layers(
+    "activation-rms",
+    "Activation scale by module",
+    "activation.rms",
+    "Should keep its order of magnitude over depth.",
+)
+_layers(
+    "spectral-norm",
+    "Spectral norm by weight matrix",
+    "weight.spectral_norm",
+    "Largest stretch that a layer can give its input.",
+)
+_layers(
+    "update-ratio",
+    "Update-to-weight ratio by parameter",
+    "update.ratio",
+    "Around 0.001 is usual; far above is too fast, far below stands still.",
+)
+_layers(
+    "zero-fraction",
+    "Zeros in activations by module",
+    "activation.zero_fraction",
+    "Close to 100 % after a ReLU: dead units.",
+    log=False,
+    percent=True,
+)
