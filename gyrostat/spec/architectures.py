@@ -74,7 +74,7 @@ class Transformer(Settings):
     activation: Activation = Gelu()
     """In each block's MLP."""
     norm: Norm | None = LayerNorm()
-    """Before (pre placement) or after each branch; null for none."""
+    """Before each branch (pre placement), or after each sum (post, as in Vaswani et al. 2017); null for none."""
     connection: Connection | None = Residual(placement="pre")
     """Around attention and MLP; null removes the skips."""
 

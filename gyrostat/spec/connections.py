@@ -12,7 +12,7 @@ class Residual(Technique):
     entry: ClassVar[Entry] = Entry(
         section="2",
         title="Residual connection",
-        formula="post: y = act(norm(F(x)) + x); pre: y = x + F(act(norm(x)))",
+        formula="post: y = act(norm(F(x)) + x), in transformers norm(F(x) + x); pre: y = x + F(act(norm(x)))",
         controls="the path of signal and gradient past each block",
         when="Nets deeper than about ten blocks; the gradient reaches the first block undiminished.",
         treats=("vanishing_gradient", "exploding_gradient"),

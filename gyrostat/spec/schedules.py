@@ -65,7 +65,7 @@ class Cosine(Technique):
 
     kind: Literal["cosine"] = "cosine"
     final_factor: float = Field(0.0, ge=0, le=1)
-    """f: the factor at the last step."""
+    """f: the factor that the last step approaches."""
     warmup: Warmup | None = None
     """Before the schedule proper; null for none."""
 

@@ -17,7 +17,8 @@ class Convolutional(nn.Module):
     def __init__(self, settings: Cnn, drop: Dropout | None, channels: int, outputs: int) -> None:
         super().__init__()
         plan = units(settings.depth, settings.width, settings.stages, channels)
-        self.stages = nn.ModuleList(nn.Sequential(*(_layer(settings, drop, unit) for unit in row)) for row in plan)
+        rows = (nn.Sequential(*(_layer(settings, drop, unit) for unit in row)) for row in plan)
+        self.stages = nn.ModuleList(sequence(layers=row) for row in rows)
         self.output = nn.Linear(plan[-1][-1].channels, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
