@@ -35,7 +35,7 @@ class RunContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """One number behind a verdict: `metric` of `name` (None for a scalar) was `value` at `step`, against `threshold`."""
+    """One number behind a verdict: `metric` of `name` (None for a scalar) was `value` at `step`, over `threshold`."""
 
     metric: str
     name: str | None

@@ -1,0 +1,335 @@
+"""From an alert and the run's spec to changes that may cure it, ranked. Each is an experiment, to be judged by its run.
+
+The order within a kind follows the evidence collected from trainers' practice and repair studies (docs/alerts.md). A
+remedy is offered only where the changed spec is valid and differs: what the run already has is not offered again.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.alerts.model import AlertChange, Remedy
+from gyrostat.spec.architectures import Mlp, ResNet, Transformer
+from gyrostat.spec.catalogue import STABILIZERS, merge_patch
+from gyrostat.spec.checks import SATURATING, nearest_divisor
+from gyrostat.spec.normalization import GroupNorm
+from gyrostat.spec.parse import SpecError, parse
+from gyrostat.spec.run import RunSpec
+
+MOST = 4
+"""Remedies offered for one alert."""
+
+_TUNING = (
+    "Godbole et al. 2023, Deep Learning Tuning Playbook, 'How can optimization failures be debugged and mitigated?'"
+)
+_AUTOTRAINER = "order of repairs: Zhang et al. 2021, AutoTrainer, ICSE, arXiv 2002.08562"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """An alert on a run whose spec is known."""
+
+    alert: AlertChange
+    spec: RunSpec
+
+    @property
+    def early(self) -> bool:
+        """Whether it began in the first tenth of the run."""
+        onset = self.alert.onset_step if self.alert.onset_step is not None else self.alert.step
+        return onset <= max(20, self.spec.steps // 10)
+
+    @property
+    def far_too_fast(self) -> bool:
+        """Whether warmup cannot help: the rate is unusual for its optimizer, or it blew up within ten steps."""
+        usual = 1.0 if self.spec.optimizer.kind == "sgd" else 0.01
+        onset = self.alert.onset_step
+        return self.spec.optimizer.learning_rate >= usual or (onset is not None and onset <= 10)
+
+    def value(self, metric: str) -> float | None:
+        """The finite value of the alert's first evidence of `metric`."""
+        for item in self.alert.evidence:
+            if item.metric == metric and item.value - item.value == 0:
+                return item.value
+        return None
+
+    def threshold(self, metric: str) -> float | None:
+        """The threshold of the alert's first evidence of `metric`."""
+        return next((item.threshold for item in self.alert.evidence if item.metric == metric), None)
+
+
+Propose = Callable[[Case], Iterator[Remedy]]
+
+
+def remedies_for(alert: AlertChange, spec: Mapping[str, Any] | None) -> tuple[Remedy, ...]:
+    """Ranked remedies, best first, at most `MOST`; none for an attached run, whose spec is not ours to change."""
+    propose = _BY_KIND.get(alert.kind)
+    if spec is None or propose is None:
+        return ()
+    try:
+        case = Case(alert=alert, spec=parse(spec).spec)
+    except SpecError:
+        # stored by an older version whose spec this one does not read any more: it cannot be forked either
+        return ()
+    document = case.spec.model_dump(mode="json")
+    offered: list[Remedy] = []
+    for remedy in propose(case):
+        if _changes(document, remedy.patch) and all(remedy.patch != other.patch for other in offered):
+            offered.append(remedy)
+    return tuple(offered[:MOST])
+
+
+def _changes(document: dict[str, Any], patch: dict[str, Any]) -> bool:
+    try:
+        changed = parse(merge_patch(copy.deepcopy(document), patch)).spec
+    except SpecError:
+        return False
+    return changed.model_dump(mode="json") != document
+
+
+def _technique(id: str, patch: dict[str, Any], reason: str, **more: Any) -> Remedy:
+    entry = STABILIZERS[id].entry
+    values: dict[str, Any] = {"title": entry.title, "control": None, "source": entry.source, **more}
+    return Remedy(stabilizer=id, patch=patch, reason=reason, **values)
+
+
+def smaller_rate(case: Case, factor: float = 0.1) -> Iterator[Remedy]:
+    """The same training with smaller steps; possible on the running one."""
+    rate = case.spec.optimizer.learning_rate
+    yield Remedy(
+        title=f"Learning rate times {factor:g}",
+        stabilizer=None,
+        patch={"optimizer": {"learning_rate": float(f"{rate * factor:.6g}")}},
+        control={"learning_rate_factor": factor},
+        reason=(
+            f"The rate is {rate:g}. {_facts(case)} Steps of {factor:g} times the length stay where the loss is "
+            "still curved as the gradient says."
+        ),
+        source=_TUNING,
+    )
+
+
+def warmup(case: Case) -> Iterator[Remedy]:
+    """A rate that rises slowly, for a tenth of the run; a longer one where there is one."""
+    had = case.spec.schedule.warmup
+    steps = max(1, case.spec.steps // 10) if had is None else min(had.steps * 3, case.spec.steps // 3)
+    if had is not None and steps <= had.steps:
+        return
+    now = "There is no warmup." if had is None else f"Warmup takes {had.steps} steps."
+    patch = {"schedule": {"warmup": {"kind": "linear_warmup", "steps": steps}}}
+    reason = (
+        f"{now} Curvature is highest in the first steps; {steps} steps of warmup let it fall before the full rate "
+        "is used."
+    )
+    yield _technique("schedule.linear_warmup", patch, reason, source=_TUNING)
+
+
+def clip(case: Case) -> Iterator[Remedy]:
+    """Clipping at the norm that the run's own healthy steps have; possible on the running one."""
+    healthy = _healthy_norm(case)
+    had = case.spec.gradients.clip
+    if had is not None and had.max_norm <= 2 * healthy:
+        return
+    patch = {"gradients": {"clip": {"kind": "norm", "max_norm": healthy}}}
+    reason = (
+        f"{_facts(case)} Clipped at {healthy:g}, a single large gradient can move the weights no further than a "
+        "usual one."
+    )
+    yield _technique("clip.norm", patch, reason, control={"clip_norm": healthy})
+
+
+def normalize(case: Case) -> Iterator[Remedy]:
+    """The normalization that fits the architecture and the batch."""
+    if case.spec.model.norm is not None:
+        return
+    kind, patch = _fitting_norm(case.spec)
+    reason = (
+        f"The {case.spec.model.kind} of depth {case.spec.model.depth} has no normalization. It sets every layer's "
+        "scale anew, so factors do not multiply over depth, and larger rates are stable."
+    )
+    yield _technique(f"norm.{kind}", {"model": {"norm": patch}}, reason)
+
+
+def residual(case: Case) -> Iterator[Remedy]:
+    """Skip connections, where the architecture has room for them."""
+    model = case.spec.model
+    if not isinstance(model, Mlp | ResNet | Transformer) or model.connection is not None or model.depth < 2:
+        return
+    reason = (
+        f"{model.depth} layers without a skip connection: with one, the gradient also reaches the first layer "
+        "undiminished."
+    )
+    yield _technique("connection.residual", {"model": {"connection": {"kind": "residual", "placement": "pre"}}}, reason)
+
+
+def fitting_activation(case: Case) -> Iterator[Remedy]:
+    """ReLU with He initialization instead of an activation that saturates."""
+    kind = case.spec.model.activation.kind
+    if kind not in SATURATING:
+        return
+    slope = "at most 1/4" if kind == "sigmoid" else "below 1 away from zero"
+    reason = (
+        f"The slope of {kind} is {slope}, and {case.spec.model.depth} layers multiply it. ReLU's is 1 where it is "
+        "active, and He initialization keeps the signal's scale under it."
+    )
+    patch = {"model": {"activation": {"kind": "relu"}}, "init": {"kind": "he_normal"}}
+    yield _technique("activation.relu", patch, reason, title="ReLU with He initialization", source=_AUTOTRAINER)
+
+
+def smooth_activation(case: Case) -> Iterator[Remedy]:
+    """GELU, whose units cannot die."""
+    if case.spec.model.activation.kind != "relu":
+        return
+    reason = (
+        "A ReLU that is negative for every sample passes no gradient and stays dead; GELU's slope is not zero there."
+    )
+    yield _technique("activation.gelu", {"model": {"activation": {"kind": "gelu"}}}, reason)
+
+
+def fitting_init(case: Case) -> Iterator[Remedy]:
+    """The initialization derived for the activation."""
+    saturating = case.spec.model.activation.kind in SATURATING
+    kind = "xavier_normal" if saturating else "he_normal"
+    now = case.spec.init.kind if case.spec.init is not None else "torch's default"
+    if now.startswith(kind.partition("_")[0]):
+        return
+    reason = (
+        f"The weights start by {now}; {kind} keeps the scale of signals over depth under "
+        f"{case.spec.model.activation.kind}."
+    )
+    yield _technique(f"init.{kind}", {"init": {"kind": kind}}, reason)
+
+
+def adaptive(case: Case) -> Iterator[Remedy]:
+    """AdamW, which scales each weight's step by its own gradients."""
+    if case.spec.optimizer.kind == "adamw":
+        return
+    patch = {"optimizer": {"kind": "adamw", "learning_rate": 0.001}}
+    reason = (
+        "Gradients differ by orders of magnitude between layers; AdamW gives each weight a step of its own "
+        "gradients' scale."
+    )
+    yield _technique("optimizer.adamw", patch, reason)
+
+
+def faster_second_moment(case: Case) -> Iterator[Remedy]:
+    """A smaller β₂, whose second moment follows the gradient sooner."""
+    optimizer = case.spec.optimizer
+    if optimizer.kind != "adamw" or optimizer.beta2 <= 0.95:
+        return
+    yield Remedy(
+        title="Smaller β₂",
+        stabilizer="optimizer.adamw",
+        patch={"optimizer": {"beta2": 0.95}},
+        control=None,
+        reason=(
+            f"β₂ is {optimizer.beta2:g}: the second moment lags behind a gradient that grows, and the step is then "
+            "too long."
+        ),
+        source="Wortsman et al. 2023, arXiv 2304.13013, section 3",
+    )
+
+
+def larger_epsilon(case: Case) -> Iterator[Remedy]:
+    """A larger ε in AdamW's denominator."""
+    optimizer = case.spec.optimizer
+    if optimizer.kind != "adamw" or optimizer.eps >= 1e-6:
+        return
+    yield Remedy(
+        title="Larger ε",
+        stabilizer="optimizer.adamw",
+        patch={"optimizer": {"eps": 1e-6}},
+        control=None,
+        reason=(
+            f"ε is {optimizer.eps:g}: where the second moment is near zero, the step is a quotient of two tiny numbers."
+        ),
+        source="Kingma and Ba 2014, arXiv 1412.6980, section 2",
+    )
+
+
+def rate_in_proportion(case: Case) -> Iterator[Remedy]:
+    """The rate that brings the update to the usual thousandth of the weight."""
+    ratio = case.value("update.ratio")
+    if not ratio or ratio <= 0:
+        yield from smaller_rate(case)
+        return
+    factor = float(f"{min(max(1e-3 / ratio, 0.01), 10.0):.1g}")
+    rate = case.spec.optimizer.learning_rate
+    yield Remedy(
+        title=f"Learning rate times {factor:g}",
+        stabilizer=None,
+        patch={"optimizer": {"learning_rate": float(f"{rate * factor:.6g}")}},
+        control={"learning_rate_factor": factor},
+        reason=(
+            f"{_facts(case)} A step usually moves a matrix by about 0.001 of its norm; {factor:g} times the rate of "
+            f"{rate:g} brings it near that."
+        ),
+        source="Chen et al. 2022, TheDeepChecker, arXiv 2204.00694",
+    )
+
+
+def larger_batch(case: Case) -> Iterator[Remedy]:
+    """Twice the batch: less noise in every step."""
+    size = case.spec.data.batch_size
+    yield Remedy(
+        title="Batch twice as large",
+        stabilizer=None,
+        patch={"data": {"batch_size": 2 * size}},
+        control=None,
+        reason=(
+            f"With batches of {size} a few odd samples can dominate a step; twice as many halve the variance of the "
+            "gradient."
+        ),
+        source="McCandlish et al. 2018, arXiv 1812.06162",
+    )
+
+
+def _in_order(*proposals: Propose) -> Propose:
+    def propose(case: Case) -> Iterator[Remedy]:
+        for proposal in proposals:
+            yield from proposal(case)
+
+    return propose
+
+
+def _unstable(case: Case) -> Iterator[Remedy]:
+    first = (smaller_rate, warmup, clip) if case.far_too_fast or not case.early else (warmup, smaller_rate, clip)
+    yield from _in_order(*first, normalize, residual)(case)
+
+
+def _spiking(case: Case) -> Iterator[Remedy]:
+    yield from clip(case)
+    yield from faster_second_moment(case)
+    yield from smaller_rate(case, 0.5)
+    yield from warmup(case)
+
+
+_BY_KIND: dict[str, Propose] = {
+    "non_finite": _in_order(_unstable, larger_epsilon),
+    "divergence": _unstable,
+    "exploding_gradient": _unstable,
+    "vanishing_gradient": _in_order(fitting_activation, normalize, residual, fitting_init, adaptive),
+    "dead_units": _in_order(smaller_rate, normalize, smooth_activation, fitting_init, clip),
+    "loss_spike": _spiking,
+    "sharpness": _in_order(warmup, smaller_rate, normalize, larger_batch),
+    "update_ratio": _in_order(rate_in_proportion, warmup, adaptive),
+}
+
+
+def _facts(case: Case) -> str:
+    return f"{case.alert.evidence[0].text[:1].upper()}{case.alert.evidence[0].text[1:]}." if case.alert.evidence else ""
+
+
+def _healthy_norm(case: Case) -> float:
+    """The gradient norm to clip at: what the run had before the explosion, to one digit, or the usual 1."""
+    threshold = case.threshold("gradient.global_norm")
+    return float(f"{min(max(threshold / 10, 0.1), 10.0):.1g}") if threshold else 1.0
+
+
+def _fitting_norm(spec: RunSpec) -> tuple[str, dict[str, Any]]:
+    if isinstance(spec.model, Transformer | Mlp):
+        return "layer", {"kind": "layer"}
+    if spec.data.batch_size // spec.accumulation.steps >= 16:
+        return "batch", {"kind": "batch"}
+    groups = nearest_divisor(spec.model.width, GroupNorm.model_fields["groups"].default)
+    return "group", {"kind": "group", "groups": groups}
