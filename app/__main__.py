@@ -1,0 +1,156 @@
+"""`python -m app serve` and `python -m app migrate`."""
+
+import argparse
+import logging
+import sys
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from app.errors import AppError
+from app.main import create_app
+from app.settings import AppSettings
+from app.storage.database import Database
+
+SHUTDOWN_SECONDS = 5
+"""Longest that a shutdown waits for requests; streams and long polls are ended at once."""
+
+
+class Server(uvicorn.Server):
+    """Ends event streams and waiting claims before it waits for requests to end."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        """Ends the service."""
+        self._app.state.hub.close()
+        await super().shutdown(sockets)
+
+
+def make_server(settings: AppSettings) -> Server:
+    """A server of the backend, not yet running."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="auto",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_keep_alive=30,
+    )
+    return Server(config, app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = AppSettings(**{name: value for name, value in _overrides(options).items() if value is not None})
+    except ValidationError as error:
+        return _refuse("; ".join(_told(detail) for detail in error.errors()))
+    _log_as_json()
+    try:
+        return _serve(settings) if options.command == "serve" else _migrate(settings)
+    except (AppError, ValueError, RuntimeError, OSError) as error:
+        return _refuse(getattr(error, "detail", None) or str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m app", description="Gyrostat's backend; GYROSTAT_* variables set the rest"
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("serve", "serve the API and the dashboard"), ("migrate", "bring the database up to date")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--data", type=Path, help="folder of everything that is written")
+        if name == "serve":
+            command.add_argument("--host", help="address to listen on")
+            command.add_argument("--port", type=int, help="port to listen on")
+    return parser
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: value for name, value in vars(options).items() if name != "command"}
+
+
+def _told(detail: Any) -> str:
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    field = ".".join(str(part) for part in detail["loc"])
+    return f"GYROSTAT_{field.upper()}: {message}" if field else message
+
+
+def _refuse(message: str) -> int:
+    print(f"gyrostat: {message}", file=sys.stderr)
+    return 2
+
+
+def _serve(settings: AppSettings) -> int:
+    _open_once(settings)
+    server = make_server(settings)
+    server.run()
+    return 0 if server.started else 1
+
+
+def _open_once(settings: AppSettings) -> None:
+    # so that a database that cannot be used is one line here, not a stack from inside the server's start
+    settings.data.mkdir(parents=True, exist_ok=True)
+    Database(settings.url, serving=True).close()
+
+
+def _migrate(settings: AppSettings) -> int:
+    settings.data.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.url)
+    try:
+        before = database.current()
+        database.migrate()
+        print(f"gyrostat: the database is at revision {database.head()} (it was at {before or 'none'})")
+    finally:
+        database.close()
+    return 0
+
+
+def _log_as_json() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _without_colours,
+                structlog.processors.JSONRenderer(default=str),
+            ],
+            foreign_pre_chain=[
+                structlog.stdlib.ExtraAdder(),
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.format_exc_info,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def _without_colours(logger: Any, method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    entry.pop("color_message", None)
+    return entry
+
+
+if __name__ == "__main__":
+    sys.exit(main())

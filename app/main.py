@@ -1,0 +1,82 @@
+"""Builds the backend: `create_app(settings)`. Nothing runs at import."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+
+from app import problems
+from app.api import catalogue, docs, events, health, login, runs, workers
+from app.deps import Clock, utc_now
+from app.guards.bodies import BodyGuard
+from app.guards.headers import SecurityHeaders
+from app.guards.hosts import HostGuard
+from app.guards.observation import Observation
+from app.guards.tokens import TokenGuard, Tokens
+from app.services.events import Hub
+from app.services.reaper import Reaper
+from app.services.telemetry import Telemetry
+from app.settings import AppSettings
+from app.storage.database import Database
+from gyrostat import __version__
+
+PARTS = (runs, events, workers, catalogue, health, docs, login)
+
+
+def create_app(settings: AppSettings, *, clock: Clock = utc_now) -> FastAPI:
+    """The backend for `settings`; `clock` gives the time that states and leases go by."""
+    app = FastAPI(
+        title="Gyrostat",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan(settings, clock),
+    )
+    app.state.settings, app.state.clock = settings, clock
+    app.state.hub = Hub(clock)
+    app.state.telemetry = Telemetry()
+    app.state.tokens = Tokens(settings)
+    problems.install(app)
+    for part in PARTS:
+        app.include_router(part.router)
+    docs.describe(app)
+    # the last one added is the first one met
+    app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes)
+    app.add_middleware(TokenGuard, tokens=app.state.tokens)
+    app.add_middleware(HostGuard, settings=settings)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Observation, telemetry=app.state.telemetry, wake=app.state.hub.wake)
+    return app
+
+
+def _lifespan(settings: AppSettings, clock: Clock) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        hub: Hub = app.state.hub
+        database = app.state.database = await asyncio.to_thread(_open, settings)
+        reaper = Reaper(database, settings, clock, wake=hub.wake)
+        await asyncio.to_thread(reaper.grant_grace)
+        watching = asyncio.create_task(hub.run(database))
+        reaper.start()
+        try:
+            yield
+        finally:
+            hub.close()
+            await watching
+            await asyncio.to_thread(reaper.stop)
+            await asyncio.to_thread(database.close)
+
+    return lifespan
+
+
+def _open(settings: AppSettings) -> Database:
+    settings.data.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.url, serving=True)
+    try:
+        if database.current() != database.head():
+            database.migrate()
+    except BaseException:
+        database.close()
+        raise
+    return database

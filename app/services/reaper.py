@@ -1,0 +1,81 @@
+"""The thread that notices silent workers."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from app.services import workers
+from app.settings import AppSettings
+from app.storage.database import Database
+
+_log = logging.getLogger(__name__)
+
+
+class Reaper:
+    """Looks at the leases every half heartbeat, from `start` to `stop`.
+
+    Args:
+        clock: the time that leases go by.
+        wake: called after a run's state was changed.
+    """
+
+    def __init__(
+        self, database: Database, settings: AppSettings, clock: Callable[[], datetime], *, wake: Callable[[], None]
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = clock
+        self._wake = wake
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
+
+    def start(self) -> None:
+        """Begins to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends; returns when the thread has."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def grant_grace(self) -> None:
+        """After an absence of the backend: every lease begins anew."""
+        now = self._clock()
+        self._database.write(lambda session: workers.grant_grace(session, self._settings, now))
+
+    def sweep(self) -> list[tuple[str, str]]:
+        """Looks once; returns (run, new state) of what was changed."""
+        with self._database.read() as session:
+            silent = workers.silent_leases(session, self._settings, self._clock())
+        changed = []
+        for run_id, number in silent:
+            state = self._judge(run_id, number)
+            if state is not None:
+                _log.warning("a worker is silent", extra={"run": run_id, "attempt": number, "state": state})
+                changed.append((run_id, state))
+        if changed:
+            self._wake()
+        return changed
+
+    def _judge(self, run_id: str, number: int) -> str | None:
+        now = self._clock()
+        return self._database.write(lambda session: workers.judge(session, run_id, number, self._settings, now))
+
+    def _run(self) -> None:
+        looked_at, failing = time.monotonic(), False
+        while not self._stopping.wait(self._settings.heartbeat_seconds / 2):
+            absent = time.monotonic() - looked_at > self._settings.unreachable_seconds / 2
+            try:
+                if absent or failing:
+                    # stopped, suspended, or cut off from the database: the workers could not be heard either
+                    self.grant_grace()
+                self.sweep()
+                failing = False
+            except Exception as error:  # whatever it is, workers must be watched again once it is over
+                if not failing:
+                    _log.warning("cannot look at the leases", exc_info=error)
+                failing = True
+            looked_at = time.monotonic()

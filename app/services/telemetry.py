@@ -1,0 +1,36 @@
+"""What the service counts about itself, in a registry of its own for each app."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from gyrostat.wire.messages import Acknowledgement
+
+
+class Telemetry:
+    """Prometheus instruments; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        self.requests = Counter(
+            "gyrostat_http_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "gyrostat_http_request_seconds",
+            "Time from a request's headers to the first byte of its answer.",
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
+            registry=self.registry,
+        )
+        self.batches = Counter(
+            "gyrostat_ingest_batches", "Batches of frames acknowledged.", ("status",), registry=self.registry
+        )
+        self.frames = Counter("gyrostat_ingest_frames", "Frames stored.", registry=self.registry)
+        self.points = Counter("gyrostat_ingest_points", "Values stored.", registry=self.registry)
+        self.viewers = Gauge("gyrostat_event_streams", "Open event streams.", registry=self.registry)
+        for status in ("stored", "duplicate"):
+            self.batches.labels(status)
+
+    def acknowledged(self, acknowledgement: Acknowledgement) -> None:
+        """Counts a batch that was answered."""
+        self.batches.labels(acknowledgement.status).inc()
+        if acknowledgement.status == "stored":
+            self.frames.inc(acknowledgement.frames)
+            self.points.inc(acknowledgement.points)

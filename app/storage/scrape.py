@@ -1,0 +1,51 @@
+"""What a monitoring system asks for: few queries, bounded in number of runs."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.storage.events import ACTIVE
+from app.storage.runs import open_alerts
+from app.storage.tables import Metric, Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveRun:
+    """A run that is being trained. `latest`: (metric, newest row as float32 little-endian) of its scalars."""
+
+    id: str
+    name: str
+    step: int
+    latest: list[tuple[str, bytes]]
+    alerts: dict[str, int]
+
+
+def num_by_state(session: Session) -> dict[str, int]:
+    """State -> number of runs."""
+    return dict(session.execute(select(Run.state, func.count()).group_by(Run.state)).tuples().all())
+
+
+def active_runs(session: Session, limit: int) -> list[ActiveRun]:
+    """The runs that were active most recently, with their newest scalars and open alerts."""
+    rows = session.execute(
+        select(Run.id, Run.name, Run.step)
+        .where(Run.state.in_(ACTIVE))
+        .order_by(Run.updated_at.desc(), Run.id)
+        .limit(limit)
+    ).all()
+    ids = [row.id for row in rows]
+    latest: dict[str, list[tuple[str, bytes]]] = {}
+    scalars = (
+        select(Metric.run_id, Metric.name, Metric.latest)
+        .where(Metric.run_id.in_(ids), Metric.axis == "run", Metric.latest.is_not(None))
+        .order_by(Metric.run_id, Metric.name)
+    )
+    for run_id, name, row in session.execute(scalars):
+        if row is not None:
+            latest.setdefault(run_id, []).append((name, row))
+    alerts = open_alerts(session, ids)
+    return [
+        ActiveRun(id=row.id, name=row.name, step=row.step, latest=latest.get(row.id, []), alerts=alerts.get(row.id, {}))
+        for row in rows
+    ]
