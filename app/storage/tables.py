@@ -141,6 +141,7 @@ class Producer(Base):
 
     __tablename__ = "producer"
     run_id: Mapped[str] = _of_run(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     last: Mapped[int] = mapped_column(BigInteger)
     """Highest number stored."""
@@ -202,6 +203,20 @@ class Block(Base):
     """Of full size: it is not merged again."""
     body: Mapped[bytes] = mapped_column(LargeBinary)
     __table_args__ = (Index("ix_block_place", "metric_id", "level", "attempt", "first_step"),)
+
+
+# what the merging looks through each time: few, however many sealed ones there are
+Index(
+    "ix_block_unsealed",
+    Block.metric_id,
+    Block.attempt,
+    Block.level,
+    Block.layout,
+    Block.rows,
+    Block.width,
+    sqlite_where=Block.sealed.is_(False),
+    postgresql_where=Block.sealed.is_(False),
+)
 
 
 class DetectorState(Base):

@@ -207,11 +207,12 @@ def upgrade() -> None:
     op.create_table(
         "producer",
         sa.Column("run_id", sa.String(length=32), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("last", sa.BigInteger(), nullable=False),
         sa.Column("missing", JSON, nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_producer_run_id_run"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("run_id", "name", name=op.f("pk_producer")),
+        sa.PrimaryKeyConstraint("run_id", "attempt", "name", name=op.f("pk_producer")),
     )
     op.create_table(
         "transition",
@@ -261,9 +262,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_block")),
     )
     op.create_index("ix_block_place", "block", ["metric_id", "level", "attempt", "first_step"], unique=False)
+    op.create_index(
+        "ix_block_unsealed",
+        "block",
+        ["metric_id", "attempt", "level", "layout", "rows", "width"],
+        unique=False,
+        sqlite_where=sa.text("sealed IS 0"),
+        postgresql_where=sa.text("sealed IS false"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_block_unsealed", table_name="block")
     op.drop_index("ix_block_place", table_name="block")
 
     op.drop_table("block")

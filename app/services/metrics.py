@@ -1,0 +1,297 @@
+"""What a run measured: its catalogue of metrics, series as coarse as a chart needs them, the newest values."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import numpy as np
+import numpy.typing as npt
+
+from app.errors import Invalid, NotFound
+from app.series import Rows, Series, bucketed, starts_of_columns
+from app.storage import frames as frame_repository
+from app.storage import reading
+from app.storage import runs as run_repository
+from app.storage.database import Session
+from app.storage.tables import Metric, Run
+from gyrostat.spec.checks import Problem
+from gyrostat.wire.layout import Layout
+from gyrostat.wire.values import Float32Array
+
+AGGREGATES = ("min", "mean", "max", "last")
+MAX_POINTS = 100_000
+
+Layouts = Mapping[tuple[int, int], Layout]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One entry of a run's catalogue. Steps are those of its first and of its newest row."""
+
+    name: str
+    unit: str
+    axis: str
+    description: str
+    count: int
+    first_step: int | None
+    last_step: int | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Latest:
+    """The newest row of a metric."""
+
+    name: str
+    unit: str
+    axis: str
+    step: int
+    names: tuple[str, ...]
+    values: Float32Array
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Columns:
+    names: tuple[str, ...]
+    places: dict[tuple[int, int], npt.NDArray[np.int64]]
+
+
+def catalogue(session: Session, run_id: str) -> list[Measured]:
+    """Every metric that the run has values of, by name.
+
+    Raises:
+        NotFound: no such run.
+    """
+    _run(session, run_id)
+    return [
+        Measured(
+            name=metric.name,
+            unit=metric.unit,
+            axis=metric.axis,
+            description=metric.description,
+            count=metric.count,
+            first_step=metric.first_step,
+            last_step=metric.last_step,
+        )
+        for metric in frame_repository.metrics(session, run_id)
+    ]
+
+
+def layout(session: Session, run_id: str) -> tuple[int, Layout]:
+    """The newest layout, and the attempt that sent it.
+
+    Raises:
+        NotFound: no such run, or it has sent none yet.
+    """
+    _run(session, run_id)
+    newest = frame_repository.newest_layout(session, run_id)
+    if newest is None:
+        raise NotFound(f"run {run_id} has sent no layout yet; it comes before the first frames")
+    return newest
+
+
+def series(
+    session: Session,
+    run_id: str,
+    metric: str,
+    *,
+    names: str | None = None,
+    from_step: int | None = None,
+    to_step: int | None = None,
+    points: int | None = None,
+    aggregate: Sequence[str] = AGGREGATES,
+) -> Series:
+    """A metric over steps, of all its columns or of those whose name matches the glob `names`.
+
+    With `points`, rows are gathered into at most so many buckets, equally wide in steps; no spike and no non-finite
+    value is lost. A bucket's `values` are its last row, or the one aggregate where a single one is asked for.
+
+    Raises:
+        NotFound: no such run or metric. Invalid: a glob that matches nothing, an unknown aggregate, a bad range.
+    """
+    _check_request(points, from_step, to_step, aggregate)
+    found = _metric(session, run_id, metric)
+    shown = reading.extents(session, run_id, from_step or 0, reading.END if to_step is None else to_step)
+    places = reading.places(session, found.id, shown)
+    columns = _columns(_layouts(session, run_id), metric, {(place.attempt, place.layout) for place in places}, names)
+    level = reading.level_to_read(places, points)
+    parts = reading.parts(session, places, shown, level)
+    rows = reading.aligned(parts, columns.places, len(columns.names))
+    return _series(found, columns.names, rows, points, level, aggregate)
+
+
+def raw_chunks(session: Session, run_id: str, metric: str, *, rows_at_once: int = 4096) -> Iterator[Series]:
+    """Every stored row of a metric, some at a time in order of steps, for exports of any length."""
+    found = _metric(session, run_id, metric)
+    shown = reading.extents(session, run_id)
+    places = [place for place in reading.places(session, found.id, shown) if place.level == 0]
+    columns = _columns(_layouts(session, run_id), metric, {(place.attempt, place.layout) for place in places}, None)
+    for group, first, last in _in_windows(places, rows_at_once):
+        within = [replace(extent, first=first, last=min(extent.last, last)) for extent in shown]
+        parts = reading.parts(session, group, within, 0)
+        rows = reading.aligned(parts, columns.places, len(columns.names))
+        if len(rows):
+            yield _series(found, columns.names, rows, None, 0, AGGREGATES)
+
+
+def latest(session: Session, run_id: str, metrics: Sequence[str] | None = None) -> list[Latest]:
+    """The newest row of each metric, or of those named.
+
+    Raises:
+        NotFound: no such run, or one of the metrics has no values.
+    """
+    _run(session, run_id)
+    rows = frame_repository.metrics(session, run_id)
+    if metrics is not None:
+        by_name = {row.name: row for row in rows}
+        rows = [by_name[name] if name in by_name else _metric(session, run_id, name) for name in metrics]
+    layouts = frame_repository.layouts(session, run_id)
+    return [_latest(row, layouts) for row in rows if row.latest is not None]
+
+
+def query(
+    session: Session, runs: Sequence[str], metrics: Sequence[str], points: int | None
+) -> list[tuple[str, Series]]:
+    """Series of several metrics of several runs; a run without one of the metrics is left out of it.
+
+    Raises:
+        NotFound: no such run, or none of them has the metric.
+    """
+    answers = []
+    for metric in metrics:
+        having = [run_id for run_id in runs if frame_repository.metric(session, _run(session, run_id).id, metric)]
+        if not having:
+            raise NotFound(
+                f"none of the runs has values of {metric!r}; GET /v1/runs/{{id}}/metrics lists what they have"
+            )
+        answers += [(run_id, series(session, run_id, metric, points=points)) for run_id in having]
+    return answers
+
+
+def _run(session: Session, run_id: str) -> Run:
+    run = run_repository.get(session, run_id)
+    if run is None:
+        raise NotFound(f"there is no run {run_id!r}; GET /v1/runs lists those there are")
+    return run
+
+
+def _metric(session: Session, run_id: str, name: str) -> Metric:
+    found = frame_repository.metric(session, run_id, name)
+    if found is None:
+        known = [entry.name for entry in catalogue(session, run_id)]
+        close = difflib.get_close_matches(name, known, n=3)
+        hint = f"; did you mean {', '.join(close)}?" if close else f"; GET /v1/runs/{run_id}/metrics lists what it has"
+        raise NotFound(f"run {run_id} has no values of {name!r}{hint}")
+    return found
+
+
+def _layouts(session: Session, run_id: str) -> Layouts:
+    return frame_repository.layouts(session, run_id)
+
+
+def _columns(layouts: Layouts, metric: str, used: set[tuple[int, int]], glob: str | None) -> _Columns:
+    """The newest layout's names first, then those that only older rows have."""
+    declaring = [key for key, known in layouts.items() if known.width(metric) is not None]
+    newest = declaring[-1:] or sorted(used)[-1:]
+    order = dict.fromkeys(
+        name
+        for key in [*newest, *sorted(used, reverse=True)]
+        for name in frame_repository.names_of(layouts[key], metric)
+    )
+    names = tuple(name for name in order if glob is None or fnmatchcase(name, glob))
+    if order and not names:
+        some = ", ".join(list(order)[:5])
+        problem = Problem(
+            path="names", value=glob, message="matches none of the names", mend=f"the names are {some} ..."
+        )
+        raise Invalid(f"no name of {metric} matches {glob!r}", problems=[problem])
+    place_of = {name: place for place, name in enumerate(names)}
+    places = {
+        key: np.array(
+            [place_of.get(name, -1) for name in frame_repository.names_of(layouts[key], metric)], dtype=np.int64
+        )
+        for key in used
+    }
+    return _Columns(names=names, places=places)
+
+
+def _check_request(points: int | None, first: int | None, last: int | None, aggregate: Sequence[str]) -> None:
+    problems = []
+    if points is not None and not 1 <= points <= MAX_POINTS:
+        problems.append(
+            Problem(
+                path="points",
+                value=points,
+                message="is out of range",
+                mend=f"ask for 1 to {MAX_POINTS}, or leave it out for all",
+            )
+        )
+    if first is not None and last is not None and first > last:
+        problems.append(
+            Problem(path="from", value=first, message=f"is after `to`, {last}", mend="give the smaller step as `from`")
+        )
+    problems += [
+        Problem(path="aggregate", value=name, message="is no aggregate", mend=f"choose from {', '.join(AGGREGATES)}")
+        for name in aggregate
+        if name not in AGGREGATES
+    ]
+    if problems:
+        raise Invalid("the series cannot be made as asked for", problems=problems)
+
+
+def _series(
+    found: Metric, names: tuple[str, ...], rows: Rows, points: int | None, level: int, aggregate: Sequence[str]
+) -> Series:
+    total = int(rows.counts.sum(dtype=np.int64))
+    plain = Series(
+        metric=found.name,
+        unit=found.unit,
+        axis=found.axis,
+        description=found.description,
+        names=names,
+        steps=rows.last,
+        values=rows.final,
+        level=level,
+        total_points=total,
+    )
+    if level == 0 and (points is None or total <= points):
+        return plain
+    assert points is not None, "without points, level 0 is read"
+    few = bucketed(rows, starts_of_columns(rows.last, points))
+    planes = {"min": few.minimum, "mean": few.mean, "max": few.maximum, "last": few.final}
+    return replace(
+        plain,
+        steps=few.last,
+        values=planes[aggregate[0]] if len(aggregate) == 1 else few.final,
+        minimum=few.minimum,
+        mean=few.mean,
+        maximum=few.maximum,
+        nonfinite=few.nonfinite,
+        rows=few.counts,
+    )
+
+
+def _latest(row: Metric, layouts: Layouts) -> Latest:
+    assert row.latest is not None
+    known = layouts.get((row.latest_attempt or 0, row.latest_layout or 0))
+    return Latest(
+        name=row.name,
+        unit=row.unit,
+        axis=row.axis,
+        step=row.last_step or 0,
+        names=tuple(frame_repository.names_of(known, row.name)),
+        values=reading.latest_values(row.latest),
+    )
+
+
+def _in_windows(places: Sequence[reading.Place], rows_at_once: int) -> Iterator[tuple[list[reading.Place], int, int]]:
+    """Blocks by windows of steps, so that rows come in order though blocks of two attempts or late ones overlap."""
+    ends = sorted((place.last, place.rows) for place in places)
+    first, rows = 0, 0
+    for position, (last, size) in enumerate(ends):
+        rows += size
+        if rows >= rows_at_once or position == len(ends) - 1:
+            group = [place for place in places if place.last >= first and place.first <= last]
+            if group and last >= first:
+                yield group, first, last
+            first, rows = last + 1, 0

@@ -1,0 +1,168 @@
+"""A block as bytes: steps and a steps x names matrix of float32, losslessly compressed and checked when read.
+
+The format, for readers with numpy and zstandard alone, is in docs/storage.md. Values are kept bit for bit, so a NaN's
+payload (absent or not) survives. Along each column the 32-bit patterns are replaced by their differences, which makes
+slowly changing series small; then equal bytes of all words are put side by side for zstd.
+"""
+
+import struct
+import threading
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from app.series import Rows
+from gyrostat.wire.values import Float32Array
+
+VERSION = 1
+RAW, LEVEL = 0, 1
+MAX_VALUES = 1 << 24
+"""Values in one plane of a block; more is damage or an attack."""
+
+_MAGIC = b"GYRB"
+_HEADER = struct.Struct("<4sBBHII")
+_CRC = struct.Struct("<I")
+_RAW_FRAMES = ("steps", "values")
+_STEP_FRAMES = ("first", "last", "counts", "child", "offset")
+_PLANES = ("final", "minimum", "mean", "maximum", "nonfinite", "finite")
+_LEVEL_FRAMES = (*_STEP_FRAMES, *_PLANES)
+_local = threading.local()
+
+
+class DamagedBlock(Exception):
+    """The bytes are not a block, or not the ones that were written."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LevelBlock:
+    """Rows of a coarser level, and where the finer rows of each begin: the block's id and the row in it."""
+
+    rows: Rows
+    child: npt.NDArray[np.int64]
+    offset: npt.NDArray[np.uint32]
+
+
+def encode(steps: npt.NDArray[np.int64], values: Float32Array) -> bytes:
+    """A level-0 block of `values` (rows, width) at `steps` (rows,)."""
+    frames = [_pack_steps(steps), _pack_words(values)]
+    return _assemble(RAW, values.shape, frames)
+
+
+def decode(body: bytes) -> tuple[npt.NDArray[np.int64], Float32Array]:
+    """Steps and values of a level-0 block.
+
+    Raises:
+        DamagedBlock: they cannot be what was written.
+    """
+    (rows, width), frames = _take_apart(body, RAW, _RAW_FRAMES)
+    return _unpack_steps(frames[0], rows), _unpack_words(frames[1], rows, width).view("<f4")
+
+
+def encode_level(block: LevelBlock) -> bytes:
+    """A block of a coarser level."""
+    rows = block.rows
+    frames = [
+        _pack_steps(rows.first),
+        _pack_steps(rows.last),
+        _pack_steps(rows.counts.astype(np.int64)),
+        _pack_steps(block.child),
+        _pack_steps(block.offset.astype(np.int64)),
+        *(_pack_words(getattr(rows, plane)) for plane in _PLANES),
+    ]
+    return _assemble(LEVEL, rows.final.shape, frames)
+
+
+def decode_level(body: bytes) -> LevelBlock:
+    """The rows of a coarser level.
+
+    Raises:
+        DamagedBlock: they cannot be what was written.
+    """
+    (num_rows, width), frames = _take_apart(body, LEVEL, _LEVEL_FRAMES)
+    first, last, counts, child, offset = (_unpack_steps(frame, num_rows) for frame in frames[: len(_STEP_FRAMES)])
+    planes: dict[str, Any] = {
+        name: _unpack_words(frame, num_rows, width)
+        for name, frame in zip(_PLANES, frames[len(_STEP_FRAMES) :], strict=True)
+    }
+    for name in ("final", "minimum", "mean", "maximum"):
+        planes[name] = planes[name].view("<f4")
+    rows = Rows(first=first, last=last, counts=counts.astype(np.uint32), **planes)
+    return LevelBlock(rows=rows, child=child, offset=offset.astype(np.uint32))
+
+
+def _assemble(kind: int, shape: tuple[int, ...], frames: list[bytes]) -> bytes:
+    rows, width = shape
+    if not rows or not width or rows * width > MAX_VALUES:
+        raise ValueError(f"a block holds 1..{MAX_VALUES} values, got {rows} rows of {width}")
+    head = _HEADER.pack(_MAGIC, VERSION, kind, len(frames), rows, width)
+    rest = struct.pack(f"<{len(frames)}I", *map(len, frames)) + b"".join(frames)
+    return head + _CRC.pack(zlib.crc32(rest, zlib.crc32(head))) + rest
+
+
+def _take_apart(body: bytes, kind: int, names: tuple[str, ...]) -> tuple[tuple[int, int], list[bytes]]:
+    start = _HEADER.size + _CRC.size
+    if len(body) < start or body[:4] != _MAGIC:
+        raise DamagedBlock("these bytes are not a block")
+    _, version, found, num_frames, rows, width = _HEADER.unpack_from(body)
+    (crc,) = _CRC.unpack_from(body, _HEADER.size)
+    if version != VERSION:
+        raise DamagedBlock(f"the block has format version {version}; this program reads {VERSION}: update it")
+    if zlib.crc32(body[start:], zlib.crc32(body[: _HEADER.size])) != crc:
+        raise DamagedBlock("the block's checksum is wrong: its bytes changed after they were written")
+    if found != kind or num_frames != len(names) or not 0 < rows * width <= MAX_VALUES:
+        raise DamagedBlock(f"the block is of kind {found} with {num_frames} frames of {rows} x {width}")
+    lengths = struct.unpack_from(f"<{num_frames}I", body, start) if len(body) >= start + 4 * num_frames else ()
+    start += 4 * num_frames
+    if not lengths or sum(lengths) != len(body) - start:
+        raise DamagedBlock("the block's frames do not fill it")
+    ends = np.cumsum(lengths)
+    return (rows, width), [body[start + end - size : start + end] for end, size in zip(ends, lengths, strict=True)]
+
+
+def _pack_steps(steps: npt.NDArray[np.int64]) -> bytes:
+    return _compress(np.diff(steps.astype("<i8"), prepend=np.int64(0)), 8)
+
+
+def _unpack_steps(frame: bytes, rows: int) -> npt.NDArray[np.int64]:
+    steps: npt.NDArray[np.int64] = np.cumsum(_decompress(frame, rows, 8).view("<i8"), dtype=np.int64)
+    return steps
+
+
+def _pack_words(plane: npt.NDArray[Any]) -> bytes:
+    # zigzag of the difference modulo 2^32 between the bit patterns of a column's neighbours
+    words = np.ascontiguousarray(plane.T).view("<u4")
+    change = words.copy()
+    change[:, 1:] -= words[:, :-1]
+    return _compress((change << np.uint32(1)) ^ (change.view("<i4") >> np.int32(31)).view("<u4"), 4)
+
+
+def _unpack_words(frame: bytes, rows: int, width: int) -> npt.NDArray[np.uint32]:
+    zigzag = _decompress(frame, rows * width, 4).view("<u4").reshape(width, rows)
+    change = (zigzag >> np.uint32(1)) ^ (np.uint32(0) - (zigzag & np.uint32(1)))
+    return np.ascontiguousarray(np.cumsum(change, axis=1, dtype=np.uint32).T)
+
+
+def _compress(words: npt.NDArray[Any], size: int) -> bytes:
+    if not hasattr(_local, "compressor"):
+        _local.compressor = zstandard.ZstdCompressor(level=1)
+    shuffled = np.ascontiguousarray(words).view(np.uint8).reshape(-1, size).T
+    packed: bytes = _local.compressor.compress(np.ascontiguousarray(shuffled).data)
+    return packed
+
+
+def _decompress(frame: bytes, count: int, size: int) -> npt.NDArray[np.uint8]:
+    try:
+        # the frame's own claim is checked first, because the decompressor would allocate as much as it claims
+        claimed = zstandard.get_frame_parameters(frame).content_size
+        if claimed != count * size:
+            raise DamagedBlock(f"a frame claims {claimed} bytes where {count * size} belong")
+        if not hasattr(_local, "decompressor"):
+            _local.decompressor = zstandard.ZstdDecompressor()
+        plain = _local.decompressor.decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise DamagedBlock(f"a frame cannot be decompressed: {error}") from error
+    return np.ascontiguousarray(np.frombuffer(plain, dtype=np.uint8).reshape(size, count).T)

@@ -1,0 +1,49 @@
+"""How coarser levels are made: one row for every FACTOR rows of a sealed block of the level below."""
+
+import numpy as np
+import numpy.typing as npt
+
+from app.series import Rows, bucketed, single_rows
+from app.storage.blocks import LevelBlock
+from gyrostat.wire.values import Float32Array
+
+FACTOR = 16
+FULL_ROWS = 1024
+FULL_BYTES = 256 << 10
+ROWS_READ_PER_POINT = 8
+"""A level is fine enough for a chart with at most this many rows for each of its points."""
+
+
+def full_rows(width: int) -> int:
+    """Rows of a sealed block: a multiple of FACTOR, of at most FULL_BYTES of values where that is possible."""
+    by_size = FULL_BYTES // (4 * width) // FACTOR * FACTOR
+    return max(FACTOR, min(FULL_ROWS, by_size))
+
+
+def above_raw(steps: npt.NDArray[np.int64], values: Float32Array, block_id: int) -> LevelBlock:
+    """The level-1 rows of a sealed level-0 block."""
+    starts = np.arange(0, len(steps), FACTOR)
+    return _above(bucketed(single_rows(steps, values), starts), starts, block_id)
+
+
+def above_level(block: LevelBlock, block_id: int) -> LevelBlock:
+    """The next level's rows of a sealed block of a coarser level."""
+    starts = np.arange(0, len(block.rows), FACTOR)
+    return _above(bucketed(block.rows, starts), starts, block_id)
+
+
+def _above(rows: Rows, starts: npt.NDArray[np.intp], block_id: int) -> LevelBlock:
+    child = np.full(len(starts), block_id, dtype=np.int64)
+    return LevelBlock(rows=rows, child=child, offset=starts.astype(np.uint32))
+
+
+def level_for(rows: int, points: int, width: int) -> int:
+    """The level to read where `rows` stored rows shall become `points`.
+
+    Up to some full blocks are always read raw, so that a short range is never a bucket where it need not be.
+    """
+    level = 0
+    while rows > max(ROWS_READ_PER_POINT * points, 4 * full_rows(width) if level == 0 else 0):
+        rows //= FACTOR
+        level += 1
+    return level
