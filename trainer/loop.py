@@ -1,0 +1,180 @@
+"""One training, from its first step or its last checkpoint to its end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gyrostat.probes.session import ProbeSession, Sink
+from gyrostat.spec.gradients import Clip, ClipNorm
+from gyrostat.spec.run import RunSpec
+from trainer import state
+from trainer.checkpoints import Checkpoint, CheckpointStore
+from trainer.control import Control, Ending
+from trainer.keeper import Keeper
+from trainer.pace import METRICS, Pace
+from trainer.stabilizers import gradients, optimizers, schedules
+from trainer.stabilizers.systems import Batch, micro_batches
+from trainer.tasks import Task
+
+TIGHTEN_STEPS = 100
+"""How long the probes look closer each time the backend sees trouble."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended, and the last step that it did."""
+
+    ending: Literal["finished"] | Ending
+    step: int
+
+
+def prepare(spec: RunSpec, device: torch.device) -> None:
+    """Makes this process compute the same numbers every time. Call it once, before anything is built."""
+    if spec.threads is not None:
+        torch.set_num_threads(spec.threads)
+    # on a CPU this costs nothing; on an accelerator it forbids operations that have no deterministic form
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def train(
+    spec: RunSpec,
+    *,
+    run: str,
+    task: Task,
+    stream: Sink,
+    checkpoints: CheckpointStore,
+    control: Control,
+    start: Checkpoint | None = None,
+    progress: Callable[[int], None] = lambda step: None,
+) -> Outcome:
+    """Trains `task` to the spec's last step, or until `control` ends it.
+
+    Every number is a function of the spec and of the live changes alone: on a CPU a training that goes on from a
+    checkpoint gives the same losses, bit for bit, as one that was never cut.
+
+    `start` is where it goes on: a checkpoint of this run, or of the one that it is a fork of. `progress` is told the
+    number of every step that is done.
+
+    Raises:
+        CheckpointError: a checkpoint of this run does not fit its spec.
+    """
+    torch.manual_seed(spec.seed)
+    optimizer = optimizers.build(spec.optimizer, task.model)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    probes = ProbeSession(
+        task.model,
+        optimizer,
+        spec.probes,
+        sink=stream,
+        scalars=("loss.train", *task.scalars, "optimizer.learning_rate", *METRICS),
+        probe_loss=_probe_loss(spec, task),
+    )
+    done = state.Progress()
+    parts = state.Parts(model=task.model, optimizer=optimizer, probes=probes, progress=done, seed=spec.seed)
+    _take_up(parts, start, run, stream)
+    stream.event("started", done.step, _circumstances(task, start))
+    keeper = Keeper(spec, run=run, parts=parts, store=checkpoints, stream=stream)
+    pace = Pace(samples_per_step=task.samples_per_step, device=task.device)
+
+    task.model.train()
+    with probes:
+        while done.step < spec.steps and control.ending is None:
+            # Steps count from 1; schedules and data count the steps done before.
+            step, last = done.step + 1, done.step + 1 == spec.steps
+
+            # What a person or a detector asked for while the training ran holds from here on.
+            _heed(control, done, probes, stream)
+            factor = schedules.factor(spec.schedule, step - 1, spec.steps) * done.learning_rate_factor
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+
+            # The gradient of the mean loss over the whole batch, in however many pieces it is computed.
+            probes.begin_step(step)
+            optimizer.zero_grad(set_to_none=True)
+            scalars = _accumulate_gradients(spec, task, task.batches.batch(step - 1))
+            probes.after_backward()
+
+            # A loss that is not finite ends nothing: the user asked for so many steps, and detectors do the judging.
+            if gradients.clip(task.model.parameters(), _clipping(spec, done)) is not None:
+                probes.after_clip()
+            optimizer.step()
+            done.step = step
+            probes.after_update()
+
+            # Validation belongs to the frame of the step that led to it, and not to the training's pace.
+            scalars |= {"optimizer.learning_rate": rates[0] * factor, **pace.step(last=last)}
+            if last or step % spec.validation.every == 0:
+                with pace.stopped():
+                    validated = task.validate(task.model, spec.validation.max_batches)
+                    keeper.validated(float(validated["loss.validation"]))
+                scalars |= validated
+            probes.end_step(scalars, epoch=task.batches.epoch(step))
+            progress(step)
+
+            # After its frame, so that a checkpoint that is known of has all frames before it.
+            with pace.stopped():
+                keeper.keep(regular=last or step % spec.checkpoints.every == 0)
+
+        # An end that somebody asked for leaves a checkpoint of the very last step, whichever that was.
+        keeper.keep(regular=True)
+
+    ending = "finished" if done.step >= spec.steps or control.ending is None else control.ending
+    stream.event(ending, done.step, {})
+    return Outcome(ending, done.step)
+
+
+def _heed(control: Control, done: state.Progress, probes: ProbeSession, stream: Sink) -> None:
+    for change in control.adjustments():
+        done.adjust(change)
+        data = {"by": "control", **change.model_dump(exclude_unset=True)}
+        stream.event("intervention", done.step + 1, data)
+    if control.trouble:
+        control.trouble = False
+        probes.tighten(TIGHTEN_STEPS)
+
+
+def _clipping(spec: RunSpec, done: state.Progress) -> Clip | None:
+    """The spec's clipping, or the live limit that stands in for it."""
+    return spec.gradients.clip if done.clip_norm is None else ClipNorm(max_norm=done.clip_norm)
+
+
+def _accumulate_gradients(spec: RunSpec, task: Task, batch: Batch) -> dict[str, Any]:
+    """Adds up gradients over the micro-batches; answers the whole batch's loss and measures, not waited for."""
+    totals: dict[str, Tensor] = {}
+    for part, weight in micro_batches(spec.accumulation, batch):
+        loss, measured = task.loss(task.model, part)
+        (loss * weight).backward()  # type: ignore[no-untyped-call]
+        for name, value in {"loss.train": loss.detach(), **measured}.items():
+            totals[name] = value * weight + totals[name] if name in totals else value * weight
+    return dict(totals)
+
+
+def _probe_loss(spec: RunSpec, task: Task) -> Callable[[], Tensor] | None:
+    if not spec.probes.curvature.enabled:
+        return None
+    batch = task.probe_batch(spec.probes.curvature.batch_size)
+    return lambda: task.loss(task.model, batch)[0]
+
+
+def _take_up(parts: state.Parts, start: Checkpoint | None, run: str, stream: Sink) -> None:
+    if start is None:
+        return
+    if start.run == run:
+        state.resume(parts, start)
+    elif notes := state.branch_off(parts, start):
+        message = f"forked from step {start.step} of run {start.run}, but for: {'; '.join(notes)}"
+        stream.event("log", start.step, {"level": "warning", "message": message})
+
+
+def _circumstances(task: Task, start: Checkpoint | None) -> dict[str, Any]:
+    return {
+        "device": str(task.device),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "parameters": sum(p.numel() for p in task.model.parameters()),
+        "from": None if start is None else {"run": start.run, "step": start.step},
+    }
