@@ -83,6 +83,12 @@ def names_like(session: Session, prefix: str) -> set[str]:
     return set(session.scalars(select(Run.name).where(Run.name.startswith(prefix, autoescape=True))))
 
 
+def projects(session: Session) -> dict[str, int]:
+    """Project -> number of runs."""
+    counted = session.execute(select(Run.project, func.count()).group_by(Run.project).order_by(Run.project))
+    return {project: count for project, count in counted}
+
+
 def open_alerts(session: Session, run_ids: Collection[str]) -> dict[str, dict[str, int]]:
     """Run id -> severity -> number of open alerts that are not muted."""
     query = (
@@ -104,7 +110,7 @@ def worker_names(session: Session, runs: Collection[Run]) -> dict[str, str]:
         .join(Run, and_(Run.id == Attempt.run_id, Run.attempt == Attempt.number))
         .where(Run.id.in_([run.id for run in runs]))
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def attempt(session: Session, run_id: str, number: int) -> Attempt | None:
