@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, delete, update
+from sqlalchemy import delete, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -19,13 +19,14 @@ def reserve(session: Session, key: str, route: str, digest: str, status: int, no
     """Takes the key, or returns what was answered under it; waits for a transaction that is about to answer."""
     is_postgresql = session.get_bind().dialect.name == "postgresql"
     insert = postgresql.insert if is_postgresql else sqlite.insert
-    added = session.execute(
+    # not the row count: the driver of PostgreSQL does not tell it for an ORM insert
+    added = session.scalar(
         insert(IdempotencyKey)
         .values(key=key, route=route, request_digest=digest, status=status, response={}, at=now)
         .on_conflict_do_nothing()
+        .returning(IdempotencyKey.key)
     )
-    assert isinstance(added, CursorResult)
-    return None if added.rowcount == 1 else session.get(IdempotencyKey, (key, route))
+    return session.get(IdempotencyKey, (key, route)) if added is None else None
 
 
 def answer(session: Session, key: str, route: str, response: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ class ActiveRun:
 
 def num_by_state(session: Session) -> dict[str, int]:
     """State -> number of runs."""
-    return dict(session.execute(select(Run.state, func.count()).group_by(Run.state)).tuples().all())
+    return dict(session.execute(select(Run.state, func.count()).group_by(Run.state)).all())
 
 
 def active_runs(session: Session, limit: int) -> list[ActiveRun]:
