@@ -28,14 +28,14 @@ class FullyConnected(nn.Module):
         for index in range(settings.depth):
             inputs = features if index == 0 else settings.width
             layers.append(_layer(settings, drop, inputs, first=index == 0, pre=pre))
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(layers) if layers else None
         self.final = sequence(**_head(settings, drop)) if pre and layers else None
         self.output = nn.Linear(settings.width if layers else features, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, *input_shape) to (N, outputs)."""
         x = x.flatten(1)
-        for layer in self.layers:
+        for layer in self.layers or ():
             x = layer(x)
         x = x if self.final is None else self.final(x)
         logits: Tensor = self.output(x)
@@ -52,12 +52,12 @@ def _head(settings: Mlp, drop: Dropout | None) -> dict[str, nn.Module]:
 
 def _layer(settings: Mlp, drop: Dropout | None, inputs: int, *, first: bool, pre: bool) -> nn.Module:
     head = _head(settings, drop)
+    # with pre placement too, where only norms read the sums that the bias goes into
+    linear = nn.Linear(inputs, settings.width, bias=not normalization.cancels_bias(settings.norm))
     if pre:
-        linear = nn.Linear(inputs, settings.width)
         if first:
             return sequence(linear=linear)
         return Block({**head, "linear": linear}, {}, connection=settings.connection)
-    linear = nn.Linear(inputs, settings.width, bias=not normalization.cancels_bias(settings.norm))
     branch = {"linear": linear, "norm": head.pop("norm")}
     if first or settings.connection is None:
         return sequence(**branch, **head)

@@ -24,7 +24,7 @@ class ResidualNet(nn.Module):
         parts = _Parts(settings, drop)
         plan = units(settings.depth, settings.width, settings.stages, settings.width)
         last = plan[-1][-1].channels
-        stem = {"conv": parts.conv(channels, settings.width, normalized=not parts.pre)}
+        stem = {"conv": parts.conv(channels, settings.width)}
         self.stem = sequence(**stem) if parts.pre else sequence(**stem, **parts.head(settings.width))
         self.stages = nn.ModuleList(_stage(parts, row) for row in plan)
         self.final = sequence(**parts.head(last)) if parts.pre else None
@@ -47,9 +47,9 @@ class _Parts:
         self.settings, self.drop = settings, drop
         self.pre = settings.connection is not None and settings.connection.placement == "pre"
 
-    def conv(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, normalized: bool) -> nn.Module:
-        """A convolution that keeps the image's size but for its stride; `normalized` where a norm follows at once."""
-        bias = not (normalized and normalization.cancels_bias(self.settings.norm))
+    def conv(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Module:
+        """A convolution that keeps the image's size but for its stride."""
+        bias = not normalization.cancels_bias(self.settings.norm)  # with pre placement too: norms alone read the sums
         return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias)
 
     def norm(self, channels: int) -> nn.Module:
@@ -75,27 +75,27 @@ def _stage(parts: _Parts, row: list[Unit]) -> nn.Module:
 def _pre_block(parts: _Parts, unit: Unit) -> Block:
     branch = {
         **parts.head(unit.inputs, "1"),
-        "conv1": parts.conv(unit.inputs, unit.channels, stride=unit.stride, normalized=True),
+        "conv1": parts.conv(unit.inputs, unit.channels, stride=unit.stride),
         **parts.head(unit.channels, "2"),
-        "conv2": parts.conv(unit.channels, unit.channels, normalized=False),
+        "conv2": parts.conv(unit.channels, unit.channels),
     }
     shortcut = None
     if (unit.inputs, unit.stride) != (unit.channels, 1):
-        conv = parts.conv(unit.inputs, unit.channels, kernel=1, stride=unit.stride, normalized=False)
+        conv = parts.conv(unit.inputs, unit.channels, kernel=1, stride=unit.stride)
         shortcut = sequence(conv=conv)
     return Block(branch, {}, connection=parts.settings.connection, shortcut=shortcut)
 
 
 def _post_block(parts: _Parts, unit: Unit) -> Block:
     branch = {
-        "conv1": parts.conv(unit.inputs, unit.channels, stride=unit.stride, normalized=True),
+        "conv1": parts.conv(unit.inputs, unit.channels, stride=unit.stride),
         **parts.head(unit.channels, "1"),
-        "conv2": parts.conv(unit.channels, unit.channels, normalized=True),
+        "conv2": parts.conv(unit.channels, unit.channels),
         "norm2": parts.norm(unit.channels),
     }
     shortcut = None
     if (unit.inputs, unit.stride) != (unit.channels, 1):
-        conv = parts.conv(unit.inputs, unit.channels, kernel=1, stride=unit.stride, normalized=True)
+        conv = parts.conv(unit.inputs, unit.channels, kernel=1, stride=unit.stride)
         shortcut = sequence(conv=conv, norm=parts.norm(unit.channels))
     return Block(branch, parts.act("2"), connection=parts.settings.connection, shortcut=shortcut)
 

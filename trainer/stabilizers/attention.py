@@ -36,6 +36,8 @@ def _split(projected: Tensor, heads: int) -> Tensor:
 class MultiHeadSelfAttention(nn.Module):
     """Multi-head self-attention with projections of its own for queries, keys, values and output.
 
+    Keys have no bias: it would add the same to all logits of a query, which the softmax takes away again.
+
     Args:
         width: features of each position; a multiple of `settings.heads`.
         causal: each position reads itself and those before it only.
@@ -45,7 +47,7 @@ class MultiHeadSelfAttention(nn.Module):
         super().__init__()
         self.heads, self.causal = settings.heads, causal
         self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
+        self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width)
         self.output = nn.Linear(width, width)
 

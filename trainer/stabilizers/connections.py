@@ -60,7 +60,7 @@ class Block(nn.Module):
 
     def _through(self, names: tuple[str, ...], signal: Tensor) -> Tensor:
         for name in names:
-            signal = self.get_submodule(name)(signal)
+            signal = getattr(self, name)(signal)
         return signal
 
     def forward(self, x: Tensor) -> Tensor:

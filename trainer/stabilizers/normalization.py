@@ -17,7 +17,7 @@ def build(settings: Norm | None, features: int, *, dims: int) -> nn.Module:
 
 
 def cancels_bias(settings: Norm | None) -> bool:
-    """Whether a bias added just before the layer has no effect, since the mean of each channel is subtracted."""
+    """Whether a bias before the layer has no effect, since the mean of each channel over the batch is subtracted."""
     return isinstance(settings, BatchNorm)
 
 
