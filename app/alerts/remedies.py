@@ -200,6 +200,21 @@ def fitting_init(case: Case) -> Iterator[Remedy]:
     yield _technique(f"init.{kind}", {"init": {"kind": kind}}, reason)
 
 
+def shallower(case: Case) -> Iterator[Remedy]:
+    """Half the depth: fewer factors to multiply."""
+    depth = case.spec.model.depth
+    if depth < 4:
+        return
+    yield Remedy(
+        title="Half the depth",
+        stabilizer=None,
+        patch={"model": {"depth": depth // 2}},
+        control=None,
+        reason=f"The gradient passes {depth} layers, each of which multiplies it; half as many compound half as far.",
+        source=_AUTOTRAINER,
+    )
+
+
 def adaptive(case: Case) -> Iterator[Remedy]:
     """AdamW, which scales each weight's step by its own gradients."""
     if case.spec.optimizer.kind == "adamw":
@@ -308,7 +323,7 @@ _BY_KIND: dict[str, Propose] = {
     "non_finite": _in_order(_unstable, larger_epsilon),
     "divergence": _unstable,
     "exploding_gradient": _unstable,
-    "vanishing_gradient": _in_order(fitting_activation, normalize, residual, fitting_init, adaptive),
+    "vanishing_gradient": _in_order(fitting_activation, normalize, residual, fitting_init, adaptive, shallower),
     "dead_units": _in_order(smaller_rate, normalize, smooth_activation, fitting_init, clip),
     "loss_spike": _spiking,
     "sharpness": _in_order(warmup, smaller_rate, normalize, larger_batch),

@@ -1,0 +1,59 @@
+import numpy as np
+
+from gyrostat.spec.presets import PRESETS
+from gyrostat.wire.values import ABSENT
+from tests.app.alerts.streams import DEPTH, MODULES, context, frame, judge
+
+
+def _zeros(dead: dict[int, float], usual: float = 0.55) -> np.ndarray:
+    values = np.tile(np.array([0.0, usual], dtype=np.float32), DEPTH)
+    for index, value in dead.items():
+        values[index] = value
+    return values
+
+
+def test_five_evaluations_of_almost_nothing_but_zeros_are_dead_units() -> None:
+    stream = [frame(10 * i, {"activation.zero_fraction": _zeros({3: 0.97} if i > 4 else {})}) for i in range(1, 20)]
+    (change,) = judge("dead_units", stream)
+    assert (change.names, change.onset_step, change.step, change.severity) == ((MODULES[3],), 50, 90, "warning")
+
+
+def test_a_layer_of_only_zeros_is_critical_and_named_before_the_others() -> None:
+    stream = [frame(10 * i, {"activation.zero_fraction": _zeros({3: 0.96, 9: 1.0})}) for i in range(1, 10)]
+    (change,) = judge("dead_units", stream)
+    assert change.severity == "critical"
+    assert change.names == (MODULES[9], MODULES[3])
+    assert "nothing but zeros" in change.summary
+
+
+def test_half_and_even_nine_tenths_zeros_are_normal_for_relu() -> None:
+    for share in (0.5, 0.8, 0.94):
+        stream = [frame(10 * i, {"activation.zero_fraction": _zeros({}, share)}) for i in range(1, 60)]
+        assert judge("dead_units", stream) == []
+
+
+def test_a_layer_that_recovers_in_time_is_not_reported() -> None:
+    stream = [
+        frame(10 * i, {"activation.zero_fraction": _zeros({3: 1.0} if i % 5 else {3: 0.9})}) for i in range(1, 60)
+    ]
+    assert judge("dead_units", stream) == []
+
+
+def test_dropout_is_left_out() -> None:
+    run = context(module=tuple(name.replace("linear", "dropout") for name in MODULES))
+    stream = [frame(10 * i, {"activation.zero_fraction": _zeros({0: 0.99, 4: 0.99})}) for i in range(1, 60)]
+    assert judge("dead_units", stream, run) == []
+
+
+def test_a_transformer_may_be_sparse_but_not_dead() -> None:
+    run = context(PRESETS["text-transformer"].document)
+    sparse = [frame(10 * i, {"activation.zero_fraction": _zeros({3: 0.98})}) for i in range(1, 60)]
+    assert judge("dead_units", sparse, run) == []
+    dead = [frame(10 * i, {"activation.zero_fraction": _zeros({3: 1.0})}) for i in range(1, 60)]
+    assert judge("dead_units", dead, run)[0].names == (MODULES[3],)
+
+
+def test_a_module_that_does_not_always_run_keeps_its_count() -> None:
+    stream = [frame(10 * i, {"activation.zero_fraction": _zeros({3: 1.0 if i % 2 else ABSENT})}) for i in range(1, 20)]
+    (change,) = judge("dead_units", stream)
+    assert (change.step, change.onset_step) == (90, 10)

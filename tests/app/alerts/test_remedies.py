@@ -1,0 +1,99 @@
+import pytest
+
+from app.alerts.base import DETECTORS
+from app.alerts.model import AlertChange, Evidence
+from app.alerts.remedies import remedies_for
+from gyrostat.spec.catalogue import STABILIZERS, merge_patch
+from gyrostat.spec.parse import parse
+from gyrostat.spec.presets import PRESETS
+
+CURED = [kind for kind in DETECTORS if kind != "worker_lost"]
+NUMBERS = {
+    "update_ratio": ("update.ratio", 0.4, 0.1),
+    "exploding_gradient": ("gradient.global_norm", 5e4, 30.0),
+    "divergence": ("loss.train", 90.0, 8.0),
+}
+
+
+def _alert(kind: str, onset: int = 5) -> AlertChange:
+    metric, value, threshold = NUMBERS.get(kind, ("loss.train", 3.0, 2.0))
+    evidence = Evidence(
+        metric=metric, name=None, step=onset, value=value, threshold=threshold, text=f"{metric} was {value:g}"
+    )
+    return AlertChange(
+        change="opened", rule=kind, kind=kind, severity="critical", step=onset, onset_step=onset, evidence=(evidence,)
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("kind", CURED)
+@pytest.mark.parametrize("onset", [5, 400])
+def test_every_offered_patch_makes_a_valid_and_different_spec(kind: str, preset: str, onset: int) -> None:
+    before = PRESETS[preset].spec
+    document = before.model_dump(mode="json")
+    offered = remedies_for(_alert(kind, onset), document)
+    assert offered
+    assert len(offered) <= 4
+    for remedy in offered:
+        after = parse(merge_patch(document, remedy.patch)).spec
+        assert after != before
+        assert remedy.title
+        assert remedy.reason
+        assert remedy.source
+        assert remedy.stabilizer is None or remedy.stabilizer in STABILIZERS
+        assert remedy.control is None or set(remedy.control) <= {"learning_rate_factor", "clip_norm"}
+    assert len({str(remedy.patch) for remedy in offered}) == len(offered)
+
+
+def test_applying_all_of_them_one_after_the_other_leaves_nothing_endless() -> None:
+    """What a spec already has is not offered again: only the rate, the batch and the warmup can go on."""
+    document = PRESETS["sick-deep-sigmoid"].spec.model_dump(mode="json")
+    for _ in range(10):
+        offered = remedies_for(_alert("vanishing_gradient"), document)
+        if not offered:
+            break
+        document = merge_patch(document, offered[0].patch)
+    assert remedies_for(_alert("vanishing_gradient"), document) == ()
+
+
+def test_a_deep_sigmoid_net_is_first_offered_relu_with_he_initialization() -> None:
+    first, second, *_ = remedies_for(_alert("vanishing_gradient"), PRESETS["sick-deep-sigmoid"].document)
+    assert first.patch == {"model": {"activation": {"kind": "relu"}}, "init": {"kind": "he_normal"}}
+    assert second.stabilizer == "norm.layer"
+    assert "12 layers" in first.reason
+
+
+def test_a_rate_far_too_large_is_made_smaller_first_also_live() -> None:
+    first, *_ = remedies_for(_alert("divergence"), PRESETS["sick-large-rate"].document)
+    rate = PRESETS["sick-large-rate"].spec.optimizer.learning_rate
+    assert first.patch == {"optimizer": {"learning_rate": pytest.approx(rate / 10)}}
+    assert first.control == {"learning_rate_factor": 0.1}
+    assert f"{rate:g}" in first.reason
+    assert "Loss.train was 90" in first.reason
+
+
+def test_an_instability_of_the_early_steps_is_first_offered_warmup() -> None:
+    document = {**PRESETS["digits-mlp"].document, "steps": 2000}
+    first, *_ = remedies_for(_alert("divergence", onset=60), document)
+    assert first.stabilizer == "schedule.linear_warmup"
+    assert first.patch["schedule"]["warmup"]["steps"] == 200
+
+
+def test_clipping_is_offered_at_the_runs_own_norm_and_not_where_it_is_already() -> None:
+    offered = remedies_for(_alert("exploding_gradient"), PRESETS["digits-mlp"].document)
+    clip = next(remedy for remedy in offered if remedy.stabilizer == "clip.norm")
+    assert clip.control == {"clip_norm": 3.0}
+    assert clip.patch == {"gradients": {"clip": {"kind": "norm", "max_norm": 3.0}}}
+    offered = remedies_for(_alert("exploding_gradient"), PRESETS["text-transformer"].document)
+    assert all(remedy.stabilizer != "clip.norm" for remedy in offered)
+
+
+def test_a_rate_is_changed_in_proportion_to_the_update_it_makes() -> None:
+    first, *_ = remedies_for(_alert("update_ratio"), PRESETS["digits-mlp"].document)
+    assert first.control == {"learning_rate_factor": 0.01}
+
+
+def test_an_attached_run_an_outside_alert_and_an_unreadable_spec_have_none() -> None:
+    assert remedies_for(_alert("divergence"), None) == ()
+    assert remedies_for(_alert("worker_lost"), PRESETS["digits-mlp"].document) == ()
+    assert remedies_for(_alert("divergence"), {"task": "from another version"}) == ()
