@@ -1,0 +1,186 @@
+"""Messages over HTTP: each failure is transient (the same message again, later) or permanent (never again).
+
+Exception
+├── Transient         no connection, no answer in time, 408, 425, 429, 5xx; also 401 and 403, which a new token mends
+└── Permanent         the backend refuses this message: any other 4xx
+    └── Superseded    it refuses everything more of this run or attempt: 404, 410, 409 `attempt-superseded`
+"""
+
+import ipaddress
+import json
+import time
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Protocol, Self
+from urllib.parse import quote
+
+import httpx
+from pydantic import ValidationError
+
+from gyrostat.stream.segments import Kind, Record
+from gyrostat.wire import codec
+from gyrostat.wire.messages import Acknowledgement
+
+
+class Transient(Exception):
+    """The message is not stored yet, and may be sent again. `retry_after` is the server's wish in seconds, if any."""
+
+    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class Permanent(Exception):
+    """The backend will never take this message."""
+
+
+class Superseded(Permanent):
+    """The backend will take nothing more: the run was deleted, or a newer attempt has taken over."""
+
+
+class Transport(Protocol):
+    """What carries records to the backend; called by one thread."""
+
+    def send(self, run: str, record: Record) -> Acknowledgement:
+        """Sends one record and waits for its acknowledgement.
+
+        Raises:
+            Transient: try again later.
+            Permanent: do not.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives connections back; a later `send` opens new ones."""
+        ...
+
+
+_ROUTES = {
+    Kind.LAYOUT: ("layout", codec.JSON),
+    Kind.FRAMES: ("frames", codec.MSGPACK),
+    Kind.EVENTS: ("events", codec.JSON),
+}
+_RETRIED = {401, 403, 408, 425, 429}
+# Below uvicorn's five seconds, so that an idle connection is left before the server closes it.
+_LIMITS = httpx.Limits(max_connections=2, keepalive_expiry=4.0)
+
+
+class HttpTransport:
+    """The backend's ingest routes.
+
+    Args:
+        server: such as `http://127.0.0.1:8000`.
+        token: of a user with scope `ingest`; needed where the backend is not on this machine.
+        timeout: seconds to wait for a connection and for each part of an answer.
+    """
+
+    def __init__(self, server: str, *, token: str | None = None, timeout: float = 10.0) -> None:
+        self._server = checked_server(server)
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._timeout = timeout
+        self._client: httpx.Client | None = None
+
+    def send(self, run: str, record: Record) -> Acknowledgement:
+        """Posts one record; see `Transport`."""
+        route, content_type = _ROUTES[record.kind]
+        try:
+            response = self._opened().post(
+                f"/v1/runs/{quote(run, safe='')}/{route}",
+                content=record.payload,
+                headers={"Content-Type": content_type},
+            )
+        except httpx.HTTPError as error:
+            raise Transient(f"{self._server}: {error or type(error).__name__}") from error
+        if not response.is_success:
+            raise _failure(response)
+        try:
+            return Acknowledgement.model_validate_json(response.content)
+        except ValidationError as error:
+            raise Transient(f"{self._server} answered {response.status_code}, but not as a Gyrostat backend") from error
+
+    def close(self) -> None:
+        """Closes the connections; a later `send` opens new ones."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _opened(self) -> httpx.Client:
+        if self._client is None:
+            self._client = httpx.Client(
+                base_url=self._server,
+                headers=self._headers,
+                timeout=self._timeout,
+                limits=_LIMITS,
+                trust_env=not is_loopback(self._server),
+            )
+        return self._client
+
+
+def checked_server(server: str) -> str:
+    """The address without its trailing slash.
+
+    Raises:
+        ValueError: it is no http or https address.
+    """
+    try:
+        url = httpx.URL(server)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"server {server!r} is no address: {error}; give one such as http://127.0.0.1:8000") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"server {server!r} is no http address; give one such as http://127.0.0.1:8000")
+    return server.rstrip("/")
+
+
+def is_loopback(server: str) -> bool:
+    """Whether `server` is this machine, which no proxy of the environment can reach."""
+    host = httpx.URL(server).host
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def problem(response: httpx.Response) -> dict[str, Any]:
+    """The RFC 9457 problem document of a response; empty where it has none."""
+    if "json" not in response.headers.get("Content-Type", ""):
+        return {}
+    try:
+        document = json.loads(response.content)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _failure(response: httpx.Response) -> Transient | Permanent:
+    document = problem(response)
+    status = response.status_code
+    detail = document.get("detail")
+    reason = str(detail)[:300] if detail else f"{status} {response.reason_phrase}"
+    if 400 <= status < 500 and status not in _RETRIED:
+        superseded = status == 409 and str(document.get("type", "")).endswith("attempt-superseded")
+        if superseded or (status in (404, 410) and document):
+            return Superseded(reason)
+        if status not in (404, 410):
+            return Permanent(reason)
+    # What is left: try again later. A 404 without a JSON document, or a redirect, is not from a Gyrostat backend.
+    return Transient(f"{status}: {reason}", retry_after=_retry_after(response.headers.get("Retry-After")))
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds, from either form of the header (RFC 9110, section 10.2.3)."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
