@@ -93,10 +93,6 @@ class Engine:
                     changes += self._judged(rule, verdict, frame.step)
         return changes
 
-    def forget(self, kind: str) -> None:
-        """Takes the rule's alert for closed (somebody resolved it): it opens again only if it is found again."""
-        self._lives.pop(kind, None)
-
     def dump(self) -> bytes:
         """The state to start from next time."""
         rules = {
@@ -181,6 +177,15 @@ class Engine:
 
 
 _INACTIVE = Life()
+
+
+def forgetting(state: bytes, kind: str) -> bytes:
+    """The state with the rule's alert taken for closed, since somebody resolved it: it opens again if found again."""
+    decoded = _decoded(state)
+    if decoded is None or kind not in decoded.rules:
+        return state
+    decoded.rules[kind].life = _INACTIVE
+    return msgspec.msgpack.encode(decoded)
 
 
 def _decoded(state: bytes | None) -> _State | None:

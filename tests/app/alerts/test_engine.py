@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.alerts.engine import Engine
+from app.alerts.engine import Engine, forgetting
 from app.alerts.model import AlertChange, FrameView
 from app.alerts.rules import effective
 from gyrostat.spec.presets import PRESETS
@@ -150,8 +150,8 @@ def test_what_somebody_resolved_opens_again_if_it_goes_on() -> None:
     engine = Engine(effective(), context(), None)
     assert len(engine.observe([frame(1, {"loss.train": np.nan})])) == 1
     assert engine.observe([frame(2, {"loss.train": np.nan})]) == []
-    engine.forget("non_finite")
-    assert _told(engine.observe([frame(3, {"loss.train": np.nan})])) == [("opened", "non_finite", 3)]
+    again = Engine(effective(), context(), forgetting(engine.dump(), "non_finite"))
+    assert _told(again.observe([frame(3, {"loss.train": np.nan})])) == [("opened", "non_finite", 3)]
 
 
 def test_probes_are_asked_to_look_closer_when_suspicion_begins_and_not_for_good() -> None:
@@ -168,3 +168,8 @@ def test_opened_alerts_bring_remedies_where_the_spec_is_known() -> None:
     changes = Engine(effective(), run, None).observe(_sick())
     assert all(change.remedies for change in changes if change.change == "opened")
     assert all(not change.remedies for change in Engine(effective(), context(), None).observe(_sick()))
+
+
+def test_forgetting_in_a_state_that_cannot_be_read_changes_nothing() -> None:
+    assert forgetting(b"garbage", "non_finite") == b"garbage"
+    assert forgetting(Engine([], context(), None).dump(), "non_finite") == Engine([], context(), None).dump()
