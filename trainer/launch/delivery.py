@@ -4,6 +4,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,4 +137,6 @@ class Delivery:
         elif spool.settled < spool.last_sequence:
             return False
         shutil.rmtree(left.folder, ignore_errors=True)
+        with suppress(OSError):  # other attempts of the run are still there
+            left.folder.parent.rmdir()
         return True
