@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
@@ -73,8 +74,9 @@ async def _watched(
     with telemetry.viewers.track_inprogress():
         # the first line says that the stream is open, so that a page can tell waiting from broken
         yield ServerSentEvent(comment="watching", retry=1000)
-        async for notice in hub.listen(database, run=run, last=last):
-            yield _sent(notice)
+        async with aclosing(hub.listen(database, run=run, last=last)) as notices:
+            async for notice in notices:
+                yield _sent(notice)
 
 
 def _sent(notice: Notice) -> ServerSentEvent:

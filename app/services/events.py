@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -210,7 +210,7 @@ class Hub:
         """Whether the service is ending."""
         return self._closed
 
-    async def listen(self, database: Database, *, run: str | None, last: int | None) -> AsyncIterator[Notice]:
+    async def listen(self, database: Database, *, run: str | None, last: int | None) -> AsyncGenerator[Notice, None]:
         """Notices of one run or of all, after event `last` (None: from now on), until the service ends.
 
         A reader that falls behind the recent events reads on from the database; nothing piles up for it here.
