@@ -5,6 +5,7 @@ remedy is offered only where the changed spec is valid and differs: what the run
 """
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,8 +64,8 @@ Propose = Callable[[Case], Iterator[Remedy]]
 
 def remedies_for(alert: AlertChange, spec: Mapping[str, Any] | None) -> tuple[Remedy, ...]:
     """Ranked remedies, best first, at most `MOST`; none for an attached run, whose spec is not ours to change."""
-    propose = _BY_KIND.get(alert.kind)
-    if spec is None or propose is None:
+    proposals = PROPOSALS.get(alert.kind, ())
+    if spec is None or not proposals:
         return ()
     try:
         case = Case(alert=alert, spec=parse(spec).spec)
@@ -73,7 +74,7 @@ def remedies_for(alert: AlertChange, spec: Mapping[str, Any] | None) -> tuple[Re
         return ()
     document = case.spec.model_dump(mode="json")
     offered: list[Remedy] = []
-    for remedy in propose(case):
+    for remedy in itertools.chain.from_iterable(proposal(case) for proposal in proposals):
         if _changes(document, remedy.patch) and all(remedy.patch != other.patch for other in offered):
             offered.append(remedy)
     return tuple(offered[:MOST])
@@ -299,36 +300,29 @@ def larger_batch(case: Case) -> Iterator[Remedy]:
     )
 
 
-def _in_order(*proposals: Propose) -> Propose:
-    def propose(case: Case) -> Iterator[Remedy]:
-        for proposal in proposals:
-            yield from proposal(case)
-
-    return propose
-
-
-def _unstable(case: Case) -> Iterator[Remedy]:
-    first = (smaller_rate, warmup, clip) if case.far_too_fast or not case.early else (warmup, smaller_rate, clip)
-    yield from _in_order(*first, normalize, residual)(case)
+def smaller_steps(case: Case) -> Iterator[Remedy]:
+    """Warmup, a tenth of the rate, clipping; the rate first where it is far too large or the run is well under way."""
+    order = (smaller_rate, warmup, clip) if case.far_too_fast or not case.early else (warmup, smaller_rate, clip)
+    for proposal in order:
+        yield from proposal(case)
 
 
-def _spiking(case: Case) -> Iterator[Remedy]:
-    yield from clip(case)
-    yield from faster_second_moment(case)
+def half_rate(case: Case) -> Iterator[Remedy]:
+    """Half the rate; possible on the running training."""
     yield from smaller_rate(case, 0.5)
-    yield from warmup(case)
 
 
-_BY_KIND: dict[str, Propose] = {
-    "non_finite": _in_order(_unstable, larger_epsilon),
-    "divergence": _unstable,
-    "exploding_gradient": _unstable,
-    "vanishing_gradient": _in_order(fitting_activation, normalize, residual, fitting_init, adaptive, shallower),
-    "dead_units": _in_order(smaller_rate, normalize, smooth_activation, fitting_init, clip),
-    "loss_spike": _spiking,
-    "sharpness": _in_order(warmup, smaller_rate, normalize, larger_batch),
-    "update_ratio": _in_order(rate_in_proportion, warmup, adaptive),
+PROPOSALS: dict[str, tuple[Propose, ...]] = {
+    "non_finite": (smaller_steps, normalize, residual, larger_epsilon),
+    "divergence": (smaller_steps, normalize, residual),
+    "exploding_gradient": (smaller_steps, normalize, residual),
+    "vanishing_gradient": (fitting_activation, normalize, residual, fitting_init, adaptive, shallower),
+    "dead_units": (smaller_rate, normalize, smooth_activation, fitting_init, clip),
+    "loss_spike": (clip, faster_second_moment, half_rate, warmup),
+    "sharpness": (warmup, smaller_rate, normalize, larger_batch),
+    "update_ratio": (rate_in_proportion, warmup, adaptive),
 }
+"""Kind of alert -> what may cure it, best first."""
 
 
 def _facts(case: Case) -> str:
