@@ -125,8 +125,9 @@ def _mend(detail: Any, place: _Place) -> str:
     if kind == "missing":
         return "add it"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        kinds = [str(_kind(model)) for model in place.models]
-        return _nearest(str(context.get("tag", "")), kinds) + f"use one of {', '.join(kinds)}"
+        kinds = [str(_kind(model)) for model in place.models if _kind(model) is not None]
+        known_kinds = ", ".join(kinds) or str(context.get("expected_tags", "the documented kinds"))
+        return _nearest(str(context.get("tag", "")), kinds) + f"use one of {known_kinds}"
     if kind == "literal_error":
         return f"use {context['expected']}"
     bounds = [f"{word} {context[key]}" for key, word in _BOUNDS.items() if key in context]

@@ -1,0 +1,283 @@
+"""The HTTP API from a notebook: start runs, wait for them, and take what they measured as data frames.
+
+    client = Client()
+    run = client.start(preset="digits-mlp")
+    client.wait(run["id"])
+    client.series(run["id"], "gradient.norm").plot(logy=True)
+
+Answers are the API's own JSON objects, as dictionaries; `GET /docs` describes them.
+"""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel
+
+from gyrostat.stream.transport import checked_server, is_loopback, problem
+from gyrostat.wire import values
+
+if TYPE_CHECKING:
+    import pandas
+
+Document = dict[str, Any]
+
+ENDED = frozenset({"finished", "failed", "stopped", "lost"})
+"""States that a run does not leave by itself."""
+FIRST_POLL, LONGEST_POLL = 0.1, 2.0
+
+
+class ApiError(Exception):
+    """The backend refused a request (RFC 9457).
+
+    Attributes:
+        status: of HTTP. title, detail: what is wrong in general, and here.
+        problems: each with `path`, `value`, `message` and `mend`, where a spec or a request was checked.
+    """
+
+    def __init__(self, status: int, title: str, detail: str, problems: Sequence[Document] = ()) -> None:
+        self.status, self.title, self.detail = status, title, detail
+        self.problems = list(problems)
+        lines = [f"{p.get('path')}: {p.get('message')} ({p.get('mend')})" for p in self.problems]
+        super().__init__("\n  ".join([f"{status} {title}: {detail}", *lines]))
+
+
+class Unreachable(ConnectionError):
+    """No backend answers at the address."""
+
+
+class Client:
+    """A backend and its API.
+
+    Args:
+        server: its address. token: needed where the backend asks for one. timeout: seconds for each answer.
+
+    Raises:
+        ValueError: `server` is no http address.
+    """
+
+    def __init__(
+        self, server: str = "http://127.0.0.1:8000", token: str | None = None, *, timeout: float = 30.0
+    ) -> None:
+        self.server = checked_server(server)
+        self._http = httpx.Client(
+            base_url=self.server,
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            timeout=timeout,
+            trust_env=not is_loopback(self.server),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def start(
+        self,
+        spec: Mapping[str, Any] | BaseModel | None = None,
+        *,
+        preset: str | None = None,
+        patch: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        project: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> Document:
+        """Queues a run of a spec, or of a preset, changed by the merge patch `patch`; answers the run."""
+        if (spec is None) == (preset is None):
+            raise ValueError(f"give either a spec or a preset, got {'neither' if spec is None else 'both'}")
+        body = {
+            "spec": spec.model_dump(mode="json") if isinstance(spec, BaseModel) else spec,
+            "preset": preset,
+            "patch": patch,
+            "name": name,
+            "project": project,
+            "tags": list(tags) or None,
+        }
+        return self._create("/v1/runs", body)
+
+    def runs(self, **filters: Any) -> Iterator[Document]:
+        """Every run that matches (`project`, `state`, `tag`, `q`, `order`), page by page as they are asked for."""
+        return self._pages("/v1/runs", **filters)
+
+    def run(self, run: str) -> Document:
+        """One run, with its state and spec."""
+        return self._document("GET", f"/v1/runs/{_segment(run)}")
+
+    def wait(self, run: str, timeout: float | None = None) -> Document:
+        """The run once it has ended; goes on through a restart of the backend.
+
+        Raises:
+            TimeoutError: it has not ended after `timeout` seconds.
+            ApiError: there is no such run.
+            Unreachable: no backend has answered from the first, or for a minute.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        poll, heard, state = FIRST_POLL, None, "unknown"
+        while True:
+            try:
+                found = self.run(run)
+                heard, state = time.monotonic(), found["state"]
+                if state in ENDED:
+                    return found
+            except Unreachable:
+                if heard is None or time.monotonic() > heard + 60:
+                    raise
+            left = LONGEST_POLL if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"run {run} is still {state} after {timeout:g} s; wait longer, or stop it")
+            time.sleep(min(poll, left))
+            poll = min(poll * 1.5, LONGEST_POLL)
+
+    def stop(self, run: str) -> Document:
+        """Ends a run; its worker writes a last checkpoint first."""
+        return self._document("POST", f"/v1/runs/{_segment(run)}:stop")
+
+    def pause(self, run: str) -> Document:
+        """Lets a run rest, with a checkpoint, and frees its worker."""
+        return self._document("POST", f"/v1/runs/{_segment(run)}:pause")
+
+    def resume(self, run: str) -> Document:
+        """Queues a paused run again."""
+        return self._document("POST", f"/v1/runs/{_segment(run)}:resume")
+
+    def fork(
+        self,
+        run: str,
+        from_step: int | None = None,
+        patch: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+    ) -> Document:
+        """Queues a new run with this one's spec, patched, from its checkpoint at `from_step` or from scratch."""
+        body = {"from_step": from_step, "patch": patch, "name": name}
+        return self._create(f"/v1/runs/{_segment(run)}:fork", body)
+
+    def metrics(self, run: str) -> list[Document]:
+        """What the run has measured: name, unit, axis, description, count, first and last step of each metric."""
+        return list(self._pages(f"/v1/runs/{_segment(run)}/metrics"))
+
+    def series(
+        self,
+        run: str,
+        metric: str,
+        *,
+        names: str | None = None,
+        from_step: int | None = None,
+        to_step: int | None = None,
+        points: int | None = None,
+    ) -> "pandas.DataFrame":
+        """A metric over steps: a float32 row per step, a column per name along its axis, the index named `step`.
+
+        What was not measured and what was measured to be NaN are both NaN here. Unit, axis, level and total number of
+        points are in the frame's `attrs`.
+
+        Args:
+            run: its id.
+            metric: its name, one of `metrics`.
+            names: glob that chooses columns.
+            from_step: first step, included.
+            to_step: last step, included.
+            points: at most so many rows, each the last of its bucket of steps; None for all.
+
+        Raises:
+            ImportError: pandas is not installed.
+            ApiError: there is no such run or metric, or the query is wrong.
+        """
+        frames = _pandas()
+        query = {"names": names, "from": from_step, "to": to_step, "points": points}
+        found = self._document("GET", f"/v1/runs/{_segment(run)}/metrics/{_segment(metric)}", query)
+        columns = list(found["names"]) or [metric]
+        rows = values.from_json(found["values"]).reshape(len(found["steps"]), len(columns))
+        index = frames.Index(found["steps"], dtype="int64", name="step")
+        frame: pandas.DataFrame = frames.DataFrame(rows, index=index, columns=columns)
+        frame.attrs.update({key: found[key] for key in ("metric", "unit", "axis", "level", "total_points")})
+        return frame
+
+    def alerts(self, run: str | None = None, **filters: Any) -> list[Document]:
+        """Alerts of one run or of all, with evidence (`state`, `severity`)."""
+        return list(self._pages("/v1/alerts", run=run, **filters))
+
+    def remedies(self, alert: str) -> list[Document]:
+        """What may cure an alert, best first, each with the change that it makes and the reason."""
+        return list(self._pages(f"/v1/alerts/{_segment(alert)}/remedies"))
+
+    def apply(self, alert: str, remedy: int) -> Document:
+        """Applies the remedy at this position of `remedies`; answers what came of it, such as the forked run."""
+        return self._document("POST", f"/v1/alerts/{_segment(alert)}/remedies/{remedy}:apply")
+
+    def _create(self, path: str, body: Document) -> Document:
+        given = {key: value for key, value in body.items() if value is not None}
+        # A key of its own makes the request safe to repeat for whatever carries it.
+        return self._document("POST", path, body=given, headers={"Idempotency-Key": uuid.uuid4().hex})
+
+    def _pages(self, path: str, **query: Any) -> Iterator[Document]:
+        cursor: str | None = None
+        while True:
+            page = self._document("GET", path, {**query, "cursor": cursor})
+            yield from page["items"]
+            cursor = page.get("next")
+            if cursor is None:
+                return
+
+    def _document(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        *,
+        body: Document | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Document:
+        """One request and its JSON object.
+
+        Raises:
+            ApiError: the backend refuses. Unreachable: nothing answers, or nothing that speaks this API.
+        """
+        known = {key: value for key, value in (query or {}).items() if value is not None}
+        try:
+            response = self._http.request(method, path, params=known, json=body, headers=headers)
+        except httpx.TransportError as error:
+            raise Unreachable(
+                f"no backend answers at {self.server} ({error or type(error).__name__}); start one with `make run`, "
+                "or give its address"
+            ) from error
+        if not response.is_success:
+            raise _refusal(response)
+        try:
+            document = response.json()
+        except ValueError as error:
+            raise Unreachable(f"{self.server} answers, but not as a Gyrostat backend; check the address") from error
+        return document if isinstance(document, dict) else {"items": document}
+
+
+def _refusal(response: httpx.Response) -> ApiError:
+    document = problem(response)
+    return ApiError(
+        response.status_code,
+        str(document.get("title") or response.reason_phrase),
+        str(document.get("detail") or response.text[:300]),
+        [entry for entry in document.get("problems", []) if isinstance(entry, dict)],
+    )
+
+
+def _segment(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("data frames need pandas: pip install 'gyrostat[data-frames]'") from error
+    return pandas
