@@ -23,9 +23,10 @@ MAX_GAPS = 1000
 
 @dataclass(frozen=True)
 class Acceptance:
-    """Whether a numbered message was stored before, and which numbers below the newest never arrived."""
+    """Whether a numbered message was stored before, or comes late, and which numbers below the newest never arrived."""
 
     is_repeat: bool
+    is_late: bool
     missing: list[tuple[int, int]]
 
 
@@ -40,6 +41,7 @@ def accept(session: Session, run_id: str, attempt: int, producer: str, sequence:
         row = Producer(run_id=run_id, attempt=attempt, name=producer, last=0, missing=[])
         session.add(row)
     gaps = [(int(first), int(last)) for first, last in row.missing]
+    is_late = sequence < row.last
     if sequence > row.last:
         if sequence > row.last + 1:
             gaps.append((row.last + 1, sequence - 1))
@@ -47,7 +49,7 @@ def accept(session: Session, run_id: str, attempt: int, producer: str, sequence:
     else:
         around = next((gap for gap in gaps if gap[0] <= sequence <= gap[1]), None)
         if around is None:
-            return Acceptance(is_repeat=True, missing=gaps)
+            return Acceptance(is_repeat=True, is_late=is_late, missing=gaps)
         place = gaps.index(around)
         halves = [(around[0], sequence - 1), (sequence + 1, around[1])]
         gaps[place : place + 1] = [half for half in halves if half[0] <= half[1]]
@@ -57,7 +59,7 @@ def accept(session: Session, run_id: str, attempt: int, producer: str, sequence:
             "in order, and start a new attempt to number them anew"
         )
     row.missing = [list(gap) for gap in gaps]
-    return Acceptance(is_repeat=False, missing=gaps)
+    return Acceptance(is_repeat=False, is_late=is_late, missing=gaps)
 
 
 def layout(session: Session, run_id: str, attempt: int, version: int) -> Layout | None:
@@ -127,7 +129,7 @@ class Arrival:
     Attributes:
         steps: (frames,) that the columns' rows index into.
         declared: unit, axis and meaning of each column's metric.
-        is_newest: of the run's newest attempt; only then they change what is shown as the latest values.
+        is_newest: in order and of the run's newest attempt; only then they become the latest values shown.
     """
 
     attempt: int
@@ -155,7 +157,7 @@ def append(session: Session, run_id: str, arrival: Arrival) -> None:
         session.execute(update(Metric), changes)
 
 
-_METRIC_STATE = ("id", "name", "unit", "axis", "description", "count", "first_step", "last_step", "latest_attempt")
+_METRIC_STATE = ("id", "name", "unit", "axis", "description", "count", "first_step", "last_step")
 
 
 def _metrics_by_name(session: Session, run_id: str) -> dict[str, dict[str, Any]]:
@@ -198,8 +200,7 @@ def _metric_change(
         "count": metric["count"] + len(steps),
         "first_step": first if metric["first_step"] is None else min(first, metric["first_step"]),
     }
-    is_other = metric["latest_attempt"] != arrival.attempt
-    if metric["last_step"] is None or (arrival.is_newest and (is_other or last >= metric["last_step"])):
+    if arrival.is_newest or metric["last_step"] is None:
         change |= {
             **_description(arrival.declared[name]),
             "last_step": last,

@@ -145,7 +145,7 @@ def bodies(session: Session, wanted: Iterable[Place]) -> Iterator[tuple[Place, b
     for start in range(0, len(listed), BODIES_A_QUERY):
         chunk = listed[start : start + BODIES_A_QUERY]
         query = select(Block.id, Block.body).where(Block.id.in_([place.id for place in chunk]))
-        found = dict(session.execute(query).tuples().all())
+        found = {row.id: row.body for row in session.execute(query)}
         for place in chunk:
             yield place, found[place.id]
 
