@@ -12,11 +12,13 @@ _CODES = {"float32": "f4", "float64": "f8", "int32": "i4", "uint8": "u1"}
 
 
 def to_json(figure: Figure) -> bytes:
-    """The body of a panel's answer: `{"data", "layout", "summary", "note"}`."""
-    return orjson.dumps(figure._asdict(), default=_typed_array)
+    """The body of a panel's answer: `{"data", "layout", "summary", "note", "key"}`."""
+    return orjson.dumps(figure._asdict(), default=_plain)
 
 
-def _typed_array(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):  # a NamedTuple, which orjson does not take for a tuple
+        return list(value)
     if not isinstance(value, np.ndarray):
         raise TypeError(f"a figure holds {type(value).__name__}, which has no JSON form; use arrays and plain values")
     if value.dtype == np.int64:  # the browser's 64-bit integers are no numbers; float64 holds every step exactly

@@ -11,7 +11,9 @@ from app.series import Series
 from gyrostat.wire.values import Float32Array, is_absent
 
 MAX_ROWS = 200
-LABEL_LENGTH = 22
+LABEL_LENGTH = 26
+CHARACTER = 5.4
+"""Width of a label's character in pixels, on average."""
 
 
 class Grid(NamedTuple):
@@ -98,7 +100,9 @@ def figure_of(grid: Grid, options: Options, *, log: bool, quantity: str, percent
 def _layout(grid: Grid, rows: list[str], options: Options) -> dict[str, Any]:
     colours = PALETTES[options.theme]
     layout = base_layout(options)
-    layout["margin"] = {"l": 150, "r": 52, "t": 8, "b": 26, "autoexpand": False}
+    labels = [shortened(name) for name in grid.names]
+    left = 12 + CHARACTER * max(map(len, labels))
+    layout["margin"] = {"l": round(left), "r": 48, "t": 10, "b": 26, "autoexpand": False}
     layout["xaxis"] |= {"showgrid": False}
     every = max(1, -(-len(rows) // 16))
     layout |= {
@@ -113,7 +117,7 @@ def _layout(grid: Grid, rows: list[str], options: Options) -> dict[str, Any]:
             "tickfont": {"size": 10, "color": colours.muted},
             "tickmode": "array",
             "tickvals": rows[::every],
-            "ticktext": [safe(shortened(name)) for name in grid.names[::every]],
+            "ticktext": [safe(label) for label in labels[::every]],
         },
     }
     return layout
@@ -131,19 +135,24 @@ def _coloured(values: Float32Array, log: bool, percent: bool) -> tuple[Float32Ar
         }
     floor = float(positive.min())
     shown = np.log10(np.where(np.isfinite(values), np.maximum(values, floor), np.nan)).astype(np.float32)
-    low, high = int(np.floor(np.log10(floor))), int(np.ceil(np.log10(float(positive.max()))))
-    every = max(1, -(-(high - low) // 5))
-    ticks = list(range(low, high + 1, every))
-    return shown, {"tickvals": ticks, "ticktext": [_power(tick) for tick in ticks]}
+    ticks = _ticks(float(np.log10(floor)), float(np.log10(float(positive.max()))))
+    return shown, {"tickvals": list(ticks), "ticktext": list(ticks.values())}
 
 
-def _power(exponent: int) -> str:
-    return f"{10**exponent:g}" if -2 <= exponent <= 3 else f"1e{exponent}"
+def _ticks(low: float, high: float) -> dict[float, str]:
+    """Exponent -> label: whole decades, or four steps between where there are fewer than two."""
+    if np.floor(high) - np.ceil(low) < 1:
+        return {float(tick): f"{10**tick:.2g}" for tick in np.linspace(low, high, 4)}
+    first, last = int(np.ceil(low)), int(np.floor(high))
+    every = max(1, -(-(last - first) // 5))
+    return {
+        float(tick): f"{10.0**tick:g}" if -2 <= tick <= 3 else f"1e{tick}" for tick in range(first, last + 1, every)
+    }
 
 
 def shortened(name: str, length: int = LABEL_LENGTH) -> str:
     """`name` with an ellipsis in its middle: the end of a layer's name tells most."""
-    head = length // 3
+    head = 2 * length // 5
     return name if len(name) <= length else f"{name[:head]}…{name[head + 1 - length :]}"
 
 

@@ -27,7 +27,7 @@ _layers(
     "gradient-norm",
     "Gradient norm by parameter",
     "gradient.norm",
-    "First layer at the top. Fading upwards: gradients vanish; darkening: they explode.",
+    "First layer at the top. Far smaller there than below: gradients vanish; far larger: they explode.",
 )
 _layers(
     "activation-rms",

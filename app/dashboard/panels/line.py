@@ -1,12 +1,13 @@
 """Scalars over steps: what to draw as data, then the traces."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from app.dashboard.panels.registry import Figure, Options
+from app.dashboard.panels.registry import Figure, Key, Options
 from app.dashboard.panels.style import PALETTES, Palette, base_layout, mark_shapes, severity_colour, typed, wrapped
 from app.series import Series
 from gyrostat.wire.values import Float32Array, is_absent
@@ -135,13 +136,13 @@ def figure_of(
             "tickfont": {"color": colours.muted},
             "zeroline": False,
             "fixedrange": True,
-            "exponentformat": "power" if log else "SI",
-            "dtick": _decades(lines) if log else None,
             "nticks": 6,
+            **(_log_ticks(lines) if log else {}),
         },
         "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
     }
-    return Figure(data, layout, " ".join(_sentence(line) for line, _, _ in lines))
+    key = tuple(Key(line.label, colour, dash != "solid") for line, colour, dash in lines) if len(lines) > 1 else ()
+    return Figure(data, layout, " ".join(_sentence(line) for line, _, _ in lines), key=key)
 
 
 def _top_markers(lines: list[Line], options: Options, colours: Palette) -> list[dict[str, Any]]:
@@ -165,7 +166,7 @@ def _top_markers(lines: list[Line], options: Options, colours: Palette) -> list[
                 **base,
                 "name": "alerts",
                 "x": [mark.step for mark in marks],
-                "y": [1.03] * len(marks),
+                "y": [1.0] * len(marks),
                 "text": [wrapped(mark.text) for mark in marks],
                 "marker": {
                     "symbol": "triangle-down",
@@ -177,13 +178,36 @@ def _top_markers(lines: list[Line], options: Options, colours: Palette) -> list[
     return drawn
 
 
-def _decades(lines: list[tuple[Line, str, str]]) -> int | None:
-    # plotly labels a log axis of several decades with 2s and 5s, which reads as noise
-    values = np.concatenate([line.values[np.isfinite(line.values) & (line.values > 0)] for line, _, _ in lines])
+def _log_ticks(lines: list[tuple[Line, str, str]]) -> dict[str, Any]:
+    """Round numbers only: plotly's own labels of a short log axis (2, 5, and digits without their decade) mislead."""
+    values = np.concatenate([part[np.isfinite(part) & (part > 0)] for line, _, _ in lines for part in _drawn(line)])
     if not len(values):
-        return None
-    span = float(np.log10(values.max()) - np.log10(values.min()))
-    return None if span < 1.5 else max(1, round(span / 5))
+        return {}
+    low, high = float(values.min()), float(values.max())
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    for mantissas in ((1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 5), (1, 3), (1,)):
+        ticks = [mantissa * 10.0**decade for decade in decades for mantissa in mantissas]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= 6:
+            break
+    if len(ticks) < 2:
+        ticks = _round_numbers(low, high)
+    every = max(1, -(-len(ticks) // 6))
+    return {"tickvals": ticks[::every], "ticktext": [f"{tick:.3g}".replace("e-0", "e-") for tick in ticks[::every]]}
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """About four multiples of 1, 2 or 5 times a power of ten; the ends where they are too close for that."""
+    unit = 10.0 ** math.floor(math.log10(max(high - low, 1e-6 * high)))
+    for step in (2 * unit, unit, unit / 2, unit / 5):
+        ticks = [tick * step for tick in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        if len(ticks) >= 3:
+            return ticks
+    return [low, high]
+
+
+def _drawn(line: Line) -> list[Float32Array]:
+    return [part for part in (line.values, line.low, line.high) if part is not None]
 
 
 def _sentence(line: Line) -> str:

@@ -35,13 +35,22 @@ class Options(NamedTuple):
     marks: tuple[Mark, ...] = ()
 
 
+class Key(NamedTuple):
+    """What a curve's colour stands for."""
+
+    label: str
+    colour: str
+    dashed: bool = False
+
+
 class Figure(NamedTuple):
-    """A plotly figure, the sentence that a screen reader says instead of it, and what the picture leaves out."""
+    """A plotly figure, the sentence that a screen reader says instead of it, what the picture leaves out, its key."""
 
     data: list[dict[str, Any]]
     layout: dict[str, Any]
     summary: str
     note: str = ""
+    key: tuple[Key, ...] = ()
 
 
 Draw = Callable[[Mapping[str, Series], Options], Figure]

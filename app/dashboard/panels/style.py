@@ -90,7 +90,7 @@ def base_layout(options: Options) -> dict[str, Any]:
         "font": {"family": FONT, "size": 11, "color": colours.text},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 52, "r": 12, "t": 22, "b": 26, "autoexpand": False},
+        "margin": {"l": 46, "r": 12, "t": 10, "b": 26, "autoexpand": False},
         "showlegend": False,
         "hoverlabel": {
             "bgcolor": colours.surface,

@@ -1,0 +1,142 @@
+"""What the run page shows besides its charts."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from app.dashboard import formats
+from app.dashboard.alert_cards import cards_of_run
+from app.dashboard.newest import newest_scalars
+from app.dashboard.panels.generic import generic_panel, is_drawn
+from app.dashboard.panels.registry import PANELS, Panel
+from app.dashboard.verdict import verdict
+from app.dashboard.vitals import vitals
+from app.services import lifecycle, run_history
+from app.services import metrics as metric_service
+from app.services import runs as run_service
+from app.services.metrics import Measured
+from app.services.run_view import RunView
+from app.storage.database import Session
+from gyrostat.spec.checks import Problem
+from gyrostat.spec.parse import SpecError, parse
+from gyrostat.spec.probes import PROBES
+
+MAX_GENERIC = 40
+_ALWAYS = ("loss", "accuracy", "learning-rate")
+
+
+def context(session: Session, run_id: str, now: datetime) -> dict[str, Any]:
+    """Everything that templates/run.html and its parts name.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    run = run_service.get(session, run_id)
+    history = run_history.history(session, run_id)
+    checkpoints = run_history.checkpoints(session, run_id).items
+    measured = metric_service.catalogue(session, run_id)
+    newest = newest_scalars(session, run_id)
+    alerts = cards_of_run(session, run)
+    spec = run.spec or {}
+    return {
+        "run": run,
+        "verdict": verdict(run.state, run.reason, run.step, alerts),
+        "vitals": vitals(newest, step=run.step, budget=(spec.get("probes") or {}).get("budget")),
+        "alerts": alerts,
+        "inbox": False,
+        "first_alert": alerts[0].id if alerts else "",
+        "actions": actions(run),
+        "ran_for": _ran_for(run, now),
+        "panels": panels_of(run, measured),
+        "waiting_text": "Charts appear with the first frame that arrives.",
+        "metrics": measured,
+        "transitions": history.transitions,
+        "attempts": history.attempts,
+        "checkpoints": checkpoints,
+        "checkpoint_steps": sorted({each.step for each in checkpoints}, reverse=True),
+        "warnings": _warnings(spec) if run.spec else [],
+        "spec_summary": _spec_summary(spec),
+        "facts": facts(run),
+    }
+
+
+def actions(run: RunView) -> set[str]:
+    """What the buttons at the top offer in the run's state."""
+    offered = set()
+    if run.state in ("queued", *lifecycle.LIVE) and run.wanted is None:
+        offered |= {"stop"} | ({"pause"} if run.spec else set())
+    if run.state == "paused":
+        offered |= {"resume", "stop"}
+    if run.spec is not None:
+        offered.add("fork")
+    return offered
+
+
+def panels_of(run: RunView, measured: Sequence[Measured]) -> list[Panel]:
+    """Panels of what the run measures and, while it may still go on, of what its spec says that it will."""
+    names = {metric.name for metric in measured}
+    expected = set() if run.state in lifecycle.ENDED or run.spec is None else _expected(run.spec)
+    shown = [panel for panel in PANELS.values() if names & set(panel.metrics) or panel.slug in expected]
+    own = [metric for metric in measured if not is_drawn(metric.name) and not _is_vital(metric.name)]
+    return shown + [generic_panel(each.name, each.axis, each.description) for each in own[:MAX_GENERIC]]
+
+
+def _expected(spec: Mapping[str, Any]) -> set[str]:
+    probes = spec.get("probes") or {}
+    watched = {
+        metric
+        for name, probe in PROBES.items()
+        if (probes.get(name) or {}).get("enabled", True)
+        for metric in probe.metrics
+    }
+    always = set(_ALWAYS) - ({"accuracy"} if spec["task"]["kind"] == "regression" else set())
+    return always | {slug for slug, panel in PANELS.items() if watched & set(panel.metrics)}
+
+
+def _is_vital(metric: str) -> bool:
+    # shown as a number, or drawn as a share of something else
+    return metric.startswith(("throughput.", "memory.", "probe.", "progress.")) or metric in (
+        "curvature.sharpness_over_limit",
+        "weight.norm",
+        "activation.mean",
+        "activation.max_abs",
+    )
+
+
+def facts(run: RunView) -> list[tuple[str, str]]:
+    """The spec in a few lines."""
+    if run.spec is None:
+        return [("Source", "attached from outside"), ("Id", run.id)]
+    spec = run.spec
+    model, optimizer, schedule = spec["model"], spec["optimizer"], spec["schedule"]
+    parts = [f"{model['depth']} × {model['width']}"] + [
+        str(model[key]["kind"]).replace("_", " ") for key in ("activation", "norm", "connection") if model.get(key)
+    ]
+    listed = [
+        ("Task", f"{spec['task']['kind']} on {spec['task']['dataset']['kind']}".replace("_", " ")),
+        ("Model", f"{model['kind']}, " + ", ".join(parts)),
+        ("Initialization", str((spec.get("init") or {"kind": "torch's default"})["kind"]).replace("_", " ")),
+        ("Optimizer", f"{optimizer['kind']}, rate {optimizer['learning_rate']:g}, {schedule['kind']}"),
+        ("Batch", formats.count(spec["data"]["batch_size"])),
+        ("Seed", str(spec["seed"])),
+    ]
+    if run.worker:
+        listed.append(("Worker", run.worker + (f", attempt {run.attempt}" if run.attempt > 1 else "")))
+    return [*listed, ("Id", run.id)]
+
+
+def _spec_summary(spec: Mapping[str, Any]) -> str:
+    return f"{spec['model']['kind']} on {spec['task']['dataset']['kind']}".replace("_", " ") if spec else "attached"
+
+
+def _warnings(spec: Mapping[str, Any]) -> list[Problem]:
+    try:
+        return parse(spec).warnings
+    except SpecError as error:  # stored by an older version whose fields have changed since: say so, show the rest
+        return error.problems
+
+
+def _ran_for(run: RunView, now: datetime) -> str:
+    if run.started_at is None:
+        return ""
+    return formats.duration(((run.ended_at or now) - run.started_at).total_seconds())

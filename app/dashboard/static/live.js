@@ -1,0 +1,110 @@
+// Keeps a page current: listens to the event stream, fetches the page's fragment, swaps what has changed.
+"use strict";
+(() => {
+  const region = document.querySelector("[data-fragment]");
+  const connection = document.querySelector("#connection");
+  const announcer = document.querySelector("#announcer");
+  const PAUSE = 800; // milliseconds between two fetches of the fragment
+  let timer = null;
+  let fetching = false;
+  let again = false;
+
+  function show(state, text, title) {
+    connection.hidden = false;
+    connection.dataset.state = state;
+    connection.querySelector(".word").textContent = text;
+    connection.title = title;
+  }
+
+  // What the user opened, and where the focus is, survive a swap.
+  function swap(old, fresh) {
+    const open = new Map([...old.querySelectorAll("details[id]")].map((each) => [each.id, each.open]));
+    const focused = old.contains(document.activeElement) ? place(document.activeElement) : null;
+    for (const each of fresh.querySelectorAll("details[id]")) if (open.has(each.id)) each.open = open.get(each.id);
+    old.replaceWith(fresh);
+    if (focused) fresh.querySelector(focused)?.focus({ preventScroll: true });
+  }
+
+  function place(element) {
+    if (element.id) return `#${CSS.escape(element.id)}`;
+    for (const name of ["data-post", "data-open", "href"]) {
+      const value = element.getAttribute(name);
+      if (value) return `[${name}="${CSS.escape(value)}"]`;
+    }
+    return element.tagName === "SUMMARY" && element.parentElement.id ? `#${CSS.escape(element.parentElement.id)} > summary` : null;
+  }
+
+  function append(old, fresh) {
+    for (const child of [...fresh.children]) if (!document.getElementById(child.id)) old.append(child);
+  }
+
+  function merge(html) {
+    const parsed = new DOMParser().parseFromString(html, "text/html");
+    for (const fresh of [...parsed.body.children]) {
+      const old = document.getElementById(fresh.id);
+      if (!old) continue;
+      if (fresh.dataset.merge === "append") append(old, fresh);
+      else if (old.dataset.from !== fresh.outerHTML) {
+        const text = fresh.outerHTML;
+        swap(old, fresh);
+        fresh.dataset.from = text;
+      }
+    }
+    ages();
+    document.dispatchEvent(new CustomEvent("gyrostat:merged"));
+  }
+
+  async function refresh() {
+    timer = null;
+    if (fetching) {
+      again = true;
+      return;
+    }
+    fetching = true;
+    try {
+      const answer = await fetch(region.dataset.fragment, { headers: { Accept: "text/html" } });
+      if (answer.ok) merge(await answer.text());
+      else if (answer.status === 404 && region.dataset.run) location.assign("/");
+    } catch {
+      show("lost", "Reconnecting", "The service cannot be reached; this page shows what it last heard.");
+    }
+    fetching = false;
+    if (again) soon();
+    again = false;
+  }
+
+  function soon() {
+    if (timer === null) timer = setTimeout(refresh, PAUSE);
+  }
+
+  function ages() {
+    for (const time of document.querySelectorAll("time[data-age]")) {
+      const seconds = Math.max(0, (Date.now() - Date.parse(time.dateTime)) / 1000);
+      const [length, unit] = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]].find(([each]) => seconds >= each) || [1, "s"];
+      time.textContent = seconds < 10 ? "just now" : `${Math.floor(seconds / length)} ${unit} ago`;
+    }
+  }
+
+  function listen() {
+    const source = new EventSource(region.dataset.events);
+    source.addEventListener("open", () => {
+      show("live", "Live", "Connected: this page updates by itself.");
+      soon(); // whatever happened between drawing the page and listening
+    });
+    source.addEventListener("error", () => show("lost", "Reconnecting", "The stream of events was interrupted."));
+    for (const kind of ["state", "alert", "frames", "checkpoint", "log", "failed"]) {
+      source.addEventListener(kind, (event) => {
+        soon();
+        const data = JSON.parse(event.data);
+        if (kind === "frames") document.dispatchEvent(new CustomEvent("gyrostat:frames", { detail: data }));
+        if (kind === "alert" && data.change === "opened") announcer.textContent = `New ${data.severity} alert: ${data.kind}. ${data.summary || ""}`;
+        if (kind === "state" && region.dataset.run) announcer.textContent = `The run is ${data.new}.`;
+      });
+    }
+    addEventListener("pagehide", () => source.close());
+  }
+
+  setInterval(ages, 15000);
+  document.addEventListener("gyrostat:refresh", soon);
+  if (region) listen();
+})();
