@@ -26,11 +26,11 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
-        self._app = app
+        self.app = app
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
         """Ends the service."""
-        self._app.state.hub.close()
+        self.app.state.hub.close()
         await super().shutdown(sockets)
 
 

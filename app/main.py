@@ -7,21 +7,25 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 from app import problems
-from app.api import catalogue, docs, events, health, login, runs, workers
+from app.api import alerts, catalogue, docs, events, health, rules, runs, workers
+from app.api.static_files import VersionedFiles
+from app.dashboard import login, pages
 from app.deps import Clock, utc_now
 from app.guards.bodies import BodyGuard
+from app.guards.failsafe import Failsafe
 from app.guards.headers import SecurityHeaders
 from app.guards.hosts import HostGuard
 from app.guards.observation import Observation
 from app.guards.tokens import TokenGuard, Tokens
 from app.services.events import Hub
+from app.services.maintenance import Merger
 from app.services.reaper import Reaper
 from app.services.telemetry import Telemetry
 from app.settings import AppSettings
 from app.storage.database import Database
 from gyrostat import __version__
 
-PARTS = (runs, events, workers, catalogue, health, docs, login)
+PARTS = (runs, events, workers, alerts, rules, catalogue, health, docs, pages, login)
 
 
 def create_app(settings: AppSettings, *, clock: Clock = utc_now) -> FastAPI:
@@ -40,11 +44,13 @@ def create_app(settings: AppSettings, *, clock: Clock = utc_now) -> FastAPI:
     problems.install(app)
     for part in PARTS:
         app.include_router(part.router)
+    app.mount("/static", VersionedFiles(), name="static")
     docs.describe(app)
     # the last one added is the first one met
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes)
     app.add_middleware(TokenGuard, tokens=app.state.tokens)
     app.add_middleware(HostGuard, settings=settings)
+    app.add_middleware(Failsafe)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observation, telemetry=app.state.telemetry, wake=app.state.hub.wake)
     return app
@@ -58,13 +64,16 @@ def _lifespan(settings: AppSettings, clock: Clock) -> Callable[[FastAPI], Abstra
         reaper = Reaper(database, settings, clock, wake=hub.wake)
         await asyncio.to_thread(reaper.grant_grace)
         watching = asyncio.create_task(hub.run(database))
+        merger = Merger(database)
         reaper.start()
+        merger.start()
         try:
             yield
         finally:
             hub.close()
             await watching
             await asyncio.to_thread(reaper.stop)
+            await asyncio.to_thread(merger.stop)
             await asyncio.to_thread(database.close)
 
     return lifespan

@@ -1,9 +1,7 @@
 """Renders every failure as problem JSON (RFC 9457), and nothing of the inside with it."""
 
 import json
-import logging
 import math
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -18,8 +16,6 @@ from gyrostat.spec.checks import Problem
 from gyrostat.spec.parse import SpecError, described
 
 MEDIA_TYPE = "application/problem+json"
-
-_log = logging.getLogger(__name__)
 
 
 class Nothing(BaseModel):
@@ -53,7 +49,7 @@ def invalid_spec(error: SpecError) -> Invalid:
 
 
 def install(app: FastAPI) -> None:
-    """Makes `app` answer every failure with a problem document."""
+    """Makes `app` answer every failure that is foreseen with a problem document; `guards.failsafe` does the rest."""
 
     def app_error(request: Request, error: Exception) -> Response:
         return response(cast(AppError, error))
@@ -67,14 +63,10 @@ def install(app: FastAPI) -> None:
     def http_error(request: Request, error: Exception) -> Response:
         return _of_http(request, cast(HTTPException, error))
 
-    def unexpected(request: Request, error: Exception) -> Response:
-        return response(_unexpected(request, error))
-
     app.add_exception_handler(AppError, app_error)
     app.add_exception_handler(SpecError, spec_error)
     app.add_exception_handler(RequestValidationError, refused)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, unexpected)
 
 
 def _rendered(document: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> Response:
@@ -141,13 +133,3 @@ def _of_http(request: Request, error: HTTPException) -> Response:
         "detail": detail,
     }
     return _rendered(document, error.status_code, dict(error.headers or {}))
-
-
-def _unexpected(request: Request, error: Exception) -> AppError:
-    # the stack stays in the log; the caller gets what finds it there
-    incident = secrets.token_hex(6)
-    _log.error(
-        "unexpected failure", extra={"incident": incident, "method": request.method, "path": request.url.path},
-        exc_info=error,
-    )  # fmt: skip
-    return AppError(f"something unexpected went wrong; the backend's log has it under {incident}", incident=incident)

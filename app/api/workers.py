@@ -67,6 +67,7 @@ async def claim(
     wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for a run to be queued")] = 0.0,
 ) -> Assignment | Response:
     """The oldest queued run whose data the worker has, as a new attempt under a lease; 204 where there is none."""
+    await request.body()  # what is heard from the client after its body is that it went away
     deadline = time.monotonic() + wait
     async with hub.watching_queue() as queued:
         while True:

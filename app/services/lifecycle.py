@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from app.errors import Conflict, Invalid, NotFound
+from app.services import alerting
 from app.storage import events as event_repository
 from app.storage import runs as run_repository
 from app.storage.database import Session
@@ -76,6 +77,15 @@ def record(session: Session, run: Run, old: str | None, reason: str, now: dateti
     session.add(Transition(run_id=run.id, old=old, new=run.state, reason=run.reason, attempt=run.attempt, at=now))
     data = {"old": old, "new": run.state, "reason": run.reason, "attempt": run.attempt}
     event_repository.append(session, run.id, "state", data, step=run.step, now=now)
+    _tell_of_silence(session, run, now)
+
+
+def _tell_of_silence(session: Session, run: Run, now: datetime) -> None:
+    if run.state in (UNREACHABLE, LOST):
+        alerting.raise_external(session, run, "worker_lost", f"{run.reason[:1].upper()}{run.reason[1:]}.", None, now)
+    elif run.state not in (QUEUED, STARTING):
+        # trained again, or over: nobody waits for that worker any more
+        alerting.resolve_external(session, run, "worker_lost", f"The run is {run.state}.", now)
 
 
 def end_attempt(attempt: Attempt, outcome: str, now: datetime) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from app.errors import Conflict, Invalid, NotFound
-from app.services import lifecycle
+from app.services import alerting, lifecycle
 from app.services.controls import control, held, pause, resume, stop
 from app.services.run_requests import ForkRequest, PatchRequest, RunRequest, ValidateRequest
 from app.services.run_view import Page, RunView, view, views
@@ -305,10 +305,14 @@ def _source(request: RunRequest | ValidateRequest) -> dict[str, Any]:
 
 def _parsed(document: Any) -> Parsed:
     try:
-        return parse(document)
+        parsed = parse(document)
+        problems = alerting.check_overrides(parsed.spec)
     except SpecError as error:
-        count = len(error.problems)
-        raise Invalid(f"the spec has {count} problem{'s' if count > 1 else ''}", problems=error.problems) from None
+        problems = error.problems
+    if problems:
+        count = len(problems)
+        raise Invalid(f"the spec has {count} problem{'s' if count > 1 else ''}", problems=problems)
+    return parsed
 
 
 def _document(spec: RunSpec) -> dict[str, Any]:

@@ -133,6 +133,32 @@ def test_a_worker_that_is_heard_again_heals_its_run(database: Database, reaper: 
     assert (started, "unreachable") in reaper.sweep()
 
 
+def test_a_lost_worker_is_an_alert_until_the_run_goes_on(sqlite_database: Database, clock: Hours) -> None:
+    reaper = Reaper(sqlite_database, SETTINGS, clock, wake=lambda: None)
+    run = start(sqlite_database).id
+    worker = register(sqlite_database)
+    claim(sqlite_database, worker)
+    report(sqlite_database, run, 1, "started")
+    clock.seconds = 10
+    reaper.sweep()
+    assert get(sqlite_database, run).alerts == {"warning": 1}
+    beat(sqlite_database, worker, 11, (run, 1))
+    assert get(sqlite_database, run).alerts == {}
+    clock.seconds = 40
+    reaper.sweep()
+    assert (get(sqlite_database, run).state, get(sqlite_database, run).alerts) == ("queued", {})
+    claim(sqlite_database, worker, now=at(41))
+    clock.seconds = 50
+    reaper.sweep()
+    assert get(sqlite_database, run).alerts == {"warning": 1}
+    clock.seconds = 62
+    reaper.sweep()
+    claim(sqlite_database, worker, now=at(63))
+    assert get(sqlite_database, run).alerts == {"warning": 1}, "claimed is not yet trained"
+    report(sqlite_database, run, 3, "started", now=at(64))
+    assert get(sqlite_database, run).alerts == {}
+
+
 def test_a_heartbeat_renews_only_what_it_names(database: Database, reaper: Reaper, clock: Hours) -> None:
     kept, dropped = start(database, now=at(0)).id, start(database, now=at(1)).id
     worker = register(database)

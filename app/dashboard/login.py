@@ -1,13 +1,12 @@
 """`/login`: a browser exchanges the token for a session cookie."""
 
-from functools import cache
 from typing import Annotated
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request
-from jinja2 import Environment, PackageLoader, Template
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
+from app.dashboard.rendering import page
 from app.deps import TokensDep
 from app.guards.tokens import COOKIE, SESSION_SECONDS
 
@@ -59,12 +58,6 @@ def local_path(wanted: str) -> str:
     return wanted if is_local and "\\" not in wanted else "/"
 
 
-def _page(destination: str, *, wrong: bool) -> HTMLResponse:
+def _page(destination: str, *, wrong: bool) -> Response:
     error = "That is not the token." if wrong else ""
-    return HTMLResponse(_template().render(next=destination, error=error), 401 if wrong else 200)
-
-
-@cache
-def _template() -> Template:
-    # not through the pages' environment: this page must come up whatever else is wrong
-    return Environment(loader=PackageLoader("app", "dashboard/templates"), autoescape=True).get_template("login.html")
+    return page("login.html", status=401 if wrong else 200, next=destination, error=error)
