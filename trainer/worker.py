@@ -56,7 +56,7 @@ class Options:
     name: str
     slots: int
     device: str
-    data_root: Path | None
+    data_root: Path
     token: str
 
 
@@ -192,7 +192,8 @@ def main(argv: list[str] | None = None) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
-    options.data.mkdir(parents=True, exist_ok=True)
+    for folder in (options.data, options.data_root):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         registration = _registration(options)
     except DeviceError as error:
@@ -218,11 +219,11 @@ def _options(argv: list[str] | None) -> Options:
         "--data-root",
         type=Path,
         default=os.environ.get("GYROSTAT_DATA_ROOT") or None,
-        help="folder of your own files, which specs may name (default: GYROSTAT_DATA_ROOT)",
+        help="folder of your own files, which specs may name (default: GYROSTAT_DATA_ROOT, else DATA/datasets)",
     )
     given = parser.parse_args(argv)
     given.data = given.data.resolve()
-    given.data_root = given.data_root and Path(given.data_root).resolve()
+    given.data_root = (given.data_root or given.data / "datasets").resolve()
     return Options(**vars(given), token=os.environ.get("GYROSTAT_TOKEN", ""))
 
 
@@ -245,8 +246,7 @@ def _described_machine(options: Options) -> dict[str, Any]:
     Raises:
         DeviceError: the device that was asked for is not there, or torch does not start.
     """
-    root = [] if options.data_root is None else [str(options.data_root)]
-    command = [sys.executable, "-m", "trainer.launch.machine", options.device, *root]
+    command = [sys.executable, "-m", "trainer.launch.machine", options.device, str(options.data_root)]
     found = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603
     if found.returncode:
         raise DeviceError(f"python cannot load what training needs: {found.stderr[-2000:]}")

@@ -62,6 +62,8 @@ class LocalTraining:
 
     def ask(self, kind: Ask, *, command: int | None = None, data: dict[str, Any] | None = None) -> None:
         """Passes a request on; nothing happens where the training has ended."""
+        if self._reports < 0:
+            return
         line = _request(kind, command, data or {})
         if len(line) > select.PIPE_BUF:
             line = _request(kind, command, {"too_long": len(line)})  # the child refuses it, and says so on the run

@@ -1,4 +1,4 @@
-"""What this machine offers, as JSON on stdout: `python -m trainer.launch.machine DEVICE [DATA_ROOT]`.
+"""What this machine offers, as JSON on stdout: `python -m trainer.launch.machine DEVICE DATA_ROOT`.
 
 A process of its own, so that the agent tells the backend the truth without holding torch in its memory.
 """
@@ -13,7 +13,7 @@ from trainer.data.datasets import available
 from trainer.errors import DeviceError
 
 
-def described(wanted: Any, data_root: Path | None) -> dict[str, Any]:
+def described(wanted: Any, data_root: Path) -> dict[str, Any]:
     """The device's name and the data sets that can be loaded; or what is wrong."""
     try:
         chosen = device.choose(wanted)
@@ -23,4 +23,4 @@ def described(wanted: Any, data_root: Path | None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(described(sys.argv[1], Path(sys.argv[2]) if len(sys.argv) > 2 else None), sys.stdout)
+    json.dump(described(sys.argv[1], Path(sys.argv[2])), sys.stdout)
