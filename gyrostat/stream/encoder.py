@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from gyrostat.stream.batching import Gathering, fault, size_of
 from gyrostat.stream.inbox import Flush, Happening, Inbox, Item
-from gyrostat.stream.ledger import Books, Count
+from gyrostat.stream.ledger import Books
 from gyrostat.stream.plain import plain_event
 from gyrostat.stream.segments import Kind
 from gyrostat.stream.spool import Spool, SpoolFull
@@ -63,7 +63,7 @@ class Encoder(threading.Thread):
         self._widths: dict[int, dict[str, int]] = {}
         self._waiting: deque[Message] = deque()
         self._step = 0
-        self._reported, self._reported_at = Count(), float("-inf")
+        self._reported, self._reported_at = 0, float("-inf")
 
     def run(self) -> None:
         """Until the inbox is closed and empty."""
@@ -210,12 +210,11 @@ class Encoder(threading.Thread):
 
     def _report_losses(self, *, at_once: bool = False) -> None:
         """Tells the backend, and the log, what had to be dropped."""
+        losses = self._books.losses
+        if losses == self._reported or (not at_once and time.monotonic() < self._reported_at + REPORT_SECONDS):
+            return
+        self._reported, self._reported_at = losses, time.monotonic()
         ledger = self._books.now()
-        if ledger.lost == self._reported:
-            return
-        if not at_once and time.monotonic() < self._reported_at + REPORT_SECONDS:
-            return
-        self._reported, self._reported_at = ledger.lost, time.monotonic()
         data: dict[str, Any] = msgspec.to_builtins({"dropped": ledger.dropped, "rejected": ledger.rejected})
         logger.warning("%d frames lost so far: %s", ledger.lost.frames, data)
         if not self._is_over():

@@ -62,11 +62,13 @@ class Ledger:
 class Books:
     """The ledger in the making; every entry moves a count from one place to another, under one lock.
 
-    `moving` is held by whoever changes the spool and notes it here, so that the two are never seen apart.
+    `moving` is held by whoever changes the spool and notes it here, so that the two are never seen apart. `losses` is
+    raised with each entry under rejected or dropped.
     """
 
     def __init__(self) -> None:
         self.moving = threading.Lock()
+        self.losses = 0
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(
             ("produced", "inherited", "queued", "spooled", "acknowledged", "duplicate"), Count()
@@ -98,6 +100,7 @@ class Books:
         with self._lock:
             self._counts["spooled"] -= count
             _add(self._rejected, reason, count)
+            self.losses += 1
             self._rejected_messages += not is_frames
 
     def dropped(self, count: Count, reason: str, *, source: str = "queued") -> None:
@@ -105,6 +108,7 @@ class Books:
         with self._lock:
             self._counts[source] -= count
             _add(self._dropped, reason, count)
+            self.losses += 1
 
     def message_dropped(self) -> None:
         """A layout or an event was given up."""
@@ -119,6 +123,7 @@ class Books:
             self._damaged = places
             if lost != Count():
                 _add(self._dropped, "spool_damaged", lost)
+                self.losses += 1
 
     def now(self) -> Ledger:
         """A copy that does not change."""
