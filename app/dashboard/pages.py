@@ -5,18 +5,15 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from app.dashboard import (
-    alert_cards,
-    alerts_page,
-    catalogue_page,
-    figures,
-    new_run_page,
-    panel_page,
-    plotly,
-    run_page,
-    runs_page,
-)
+from app.dashboard import figures, plotly
 from app.dashboard import panels as _all_panels  # noqa: F401 - importing them fills their registry
+from app.dashboard.contents import alert_cards
+from app.dashboard.contents import alerts as alerts_content
+from app.dashboard.contents import catalogue as catalogue_content
+from app.dashboard.contents import new_run as new_run_content
+from app.dashboard.contents import panel as panel_content
+from app.dashboard.contents import run as run_content
+from app.dashboard.contents import runs as runs_content
 from app.dashboard.rendering import page
 from app.deps import DatabaseDep, NowDep
 from app.errors import AppError
@@ -34,50 +31,50 @@ Step = Annotated[int | None, Query(ge=0, le=MAX_STEP)]
 
 def _run_filters(
     q: Text = "", state: Text = "", project: Text = "", tag: Text = "", order: Text = "", cursor: Cursor = ""
-) -> runs_page.Filters:
-    return runs_page.Filters(q, state, project, tag, order, cursor)
+) -> runs_content.Filters:
+    return runs_content.Filters(q, state, project, tag, order, cursor)
 
 
-def _alert_filters(state: Text = "open", severity: Text = "", cursor: Cursor = "") -> alerts_page.Filters:
-    return alerts_page.Filters(state, severity, cursor)
+def _alert_filters(state: Text = "open", severity: Text = "", cursor: Cursor = "") -> alerts_content.Filters:
+    return alerts_content.Filters(state, severity, cursor)
 
 
-RunFilters = Annotated[runs_page.Filters, Depends(_run_filters)]
-AlertFilters = Annotated[alerts_page.Filters, Depends(_alert_filters)]
+RunFilters = Annotated[runs_content.Filters, Depends(_run_filters)]
+AlertFilters = Annotated[alerts_content.Filters, Depends(_alert_filters)]
 
 
 @router.get("/", response_model=None)
 def runs(request: Request, database: DatabaseDep, filters: RunFilters) -> Response:
     """All runs."""
-    return _answer(database, "runs.html", "runs", lambda s: runs_page.context(s, filters, str(request.base_url)))
+    return _answer(database, "runs.html", "runs", lambda s: runs_content.context(s, filters, str(request.base_url)))
 
 
 @router.get("/fragments/runs", response_model=None)
 def runs_fragment(request: Request, database: DatabaseDep, filters: RunFilters) -> Response:
     """The list of runs alone."""
     return _answer(
-        database, "_runs_fragment.html", "runs", lambda s: runs_page.context(s, filters, str(request.base_url))
+        database, "parts/runs_fragment.html", "runs", lambda s: runs_content.context(s, filters, str(request.base_url))
     )
 
 
 @router.get("/runs/new", response_model=None)
 def new_run(database: DatabaseDep, preset: Text = "") -> Response:
     """The form that starts a run."""
-    return _answer(database, "new_run.html", "runs", lambda s: new_run_page.context(preset))
+    return _answer(database, "new_run.html", "runs", lambda s: new_run_content.context(preset))
 
 
 @router.get("/runs/{run_id}", response_model=None)
 def run(run_id: str, database: DatabaseDep, now: NowDep) -> Response:
     """One run."""
     return _answer(
-        database, "run.html", "runs", lambda s: {**run_page.context(s, run_id, now), "plotly_url": plotly.URL}
+        database, "run.html", "runs", lambda s: {**run_content.context(s, run_id, now), "plotly_url": plotly.URL}
     )
 
 
 @router.get("/fragments/runs/{run_id}", response_model=None)
 def run_fragment(run_id: str, database: DatabaseDep, now: NowDep) -> Response:
     """What changes on a run's page."""
-    return _answer(database, "_run_fragment.html", "runs", lambda s: run_page.context(s, run_id, now))
+    return _answer(database, "parts/run_fragment.html", "runs", lambda s: run_content.context(s, run_id, now))
 
 
 @router.get("/runs/{run_id}/panels/{slug}", response_model=None)
@@ -93,28 +90,28 @@ def panel(
     theme: Literal["light", "dark"] = "light",
 ) -> Response:
     """A chart's figure, for plotly."""
-    asked = panel_page.Request(first, last, points, smooth, log, theme)
+    asked = panel_content.Request(first, last, points, smooth, log, theme)
     with database.read() as session:
-        figure = panel_page.figure(session, run_id, slug, asked, alert_cards.marks(session, run_id))
+        figure = panel_content.figure(session, run_id, slug, asked, alert_cards.marks(session, run_id))
     return Response(figures.to_json(figure), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 @router.get("/alerts", response_model=None)
 def alerts(database: DatabaseDep, filters: AlertFilters) -> Response:
     """The inbox."""
-    return _answer(database, "alerts.html", "alerts", lambda s: alerts_page.context(s, filters))
+    return _answer(database, "alerts.html", "alerts", lambda s: alerts_content.context(s, filters))
 
 
 @router.get("/fragments/alerts", response_model=None)
 def alerts_fragment(database: DatabaseDep, filters: AlertFilters) -> Response:
     """The inbox alone."""
-    return _answer(database, "_alerts_fragment.html", "alerts", lambda s: alerts_page.context(s, filters))
+    return _answer(database, "parts/alerts_fragment.html", "alerts", lambda s: alerts_content.context(s, filters))
 
 
 @router.get("/catalogue", response_model=None)
 def catalogue(database: DatabaseDep) -> Response:
     """Techniques, probes, metrics, rules and data sets."""
-    return _answer(database, "catalogue.html", "catalogue", lambda s: {"sections": catalogue_page.sections()})
+    return _answer(database, "catalogue.html", "catalogue", lambda s: {"sections": catalogue_content.sections()})
 
 
 def _answer(database: Database, template: str, section: str, build: Callable[[Session], dict[str, Any]]) -> Response:

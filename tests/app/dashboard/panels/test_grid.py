@@ -100,5 +100,5 @@ def test_names_reach_the_labels_escaped_and_shortened_in_their_middle():
     figure = figure_of(grid_of(series([[1.0]], names=[hostile])), OPTIONS, log=True, quantity="Norm")
     assert "<" not in figure.data[0]["y"][0]
     assert "<" not in figure.layout["yaxis"]["ticktext"][0]
-    assert shortened("blocks.12.attention.output.weight", 16) == "block…put.weight"
+    assert shortened("blocks.12.attention.output.weight", 16) == "blocks…ut.weight"
     assert shortened("short") == "short"

@@ -1,4 +1,4 @@
-"""Alerts as cards: what templates/_alert.html names, and marks on the charts."""
+"""Alerts as cards: what templates/parts/alert.html names, and marks on the charts."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from app.dashboard import formats
-from app.dashboard.alert_cards import cards_of_run
-from app.dashboard.newest import newest_scalars
+from app.dashboard.contents.alert_cards import cards_of_run
+from app.dashboard.contents.newest import newest_scalars
 from app.dashboard.panels.generic import generic_panel, is_drawn
 from app.dashboard.panels.registry import PANELS, Panel
 from app.dashboard.verdict import verdict

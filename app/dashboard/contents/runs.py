@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from app.dashboard.contents.newest import newest_scalars
 from app.dashboard.looks import SEVERITIES, STATES
-from app.dashboard.newest import newest_scalars
 from app.dashboard.sparkline import Sparkline, sparkline
 from app.services import metrics as metric_service
 from app.services import runs as run_service
@@ -69,7 +69,7 @@ class Row(NamedTuple):
 
 
 def context(session: Session, filters: Filters, base_url: str) -> dict[str, Any]:
-    """Everything that templates/_runs.html and runs.html name.
+    """Everything that templates/parts/runs.html and runs.html name.
 
     Raises:
         Invalid: the order or the cursor is none.

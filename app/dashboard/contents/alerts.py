@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from app.dashboard.alert_cards import cards_of_all
+from app.dashboard.contents.alert_cards import cards_of_all
 from app.dashboard.looks import SEVERITIES
 from app.services import alerting
 from app.storage.database import Session
