@@ -7,7 +7,7 @@ from app.alerts.base import DETECTORS
 
 
 class Look(NamedTuple):
-    """A tone of static/components.css and an icon of templates/_icons.html."""
+    """A tone of static/components.css and an icon of templates/parts/icons.html."""
 
     tone: str
     icon: str

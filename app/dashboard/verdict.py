@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from app.dashboard.formats import count
-from app.dashboard.looks import SEVERITIES, kind_title
+from app.dashboard.looks import SEVERITIES
 
 MAX_NAMES = 2
 
@@ -13,7 +13,7 @@ class Finding(Protocol):
     """What of an alert the verdict looks at."""
 
     @property
-    def kind(self) -> str: ...  # noqa: D102
+    def title(self) -> str: ...  # noqa: D102
     @property
     def severity(self) -> str: ...  # noqa: D102
     @property
@@ -73,8 +73,7 @@ def _of_alerts(active: Sequence[Finding]) -> Verdict:
     worst = active[0]
     number = len(active)
     title = f"{number} open alert{'s' * (number != 1)}."
-    label = kind_title(worst.kind)
-    text = f"Worst: {label.lower()}" if number > 1 else label
+    text = f"Worst: {worst.title[:1].lower()}{worst.title[1:]}" if number > 1 else worst.title
     return Verdict(
         tone={"critical": "critical", "warning": "warning"}.get(worst.severity, "neutral"),
         icon=worst.severity,

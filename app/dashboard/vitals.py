@@ -86,9 +86,7 @@ def _throughput(newest: Mapping[str, Newest]) -> Vital | None:
         return None
     seconds = newest.get("throughput.step_seconds")
     sub = f"{formats.number(1000 * seconds.value, 3)} ms a step" if seconds else ""
-    return Vital(
-        "throughput", "Samples/s", formats.compact(newest[metric].value), sub, METRICS[metric].description
-    )
+    return Vital("throughput", "Samples/s", formats.compact(newest[metric].value), sub, METRICS[metric].description)
 
 
 def _memory(newest: Mapping[str, Newest]) -> Vital | None:
