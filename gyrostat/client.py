@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote
 
 import httpx
@@ -212,9 +212,12 @@ class Client:
         """What may cure an alert, best first, each with the change that it makes and the reason."""
         return list(self._pages(f"/v1/alerts/{_segment(alert)}/remedies"))
 
-    def apply(self, alert: str, remedy: int) -> Document:
-        """Applies the remedy at this position of `remedies`; answers what came of it, such as the forked run."""
-        return self._document("POST", f"/v1/alerts/{_segment(alert)}/remedies/{remedy}:apply")
+    def apply(self, alert: str, remedy: int, *, mode: Literal["fork", "live"] = "fork") -> Document:
+        """Applies the remedy at this place of `remedies`, from 0: to a new run, or live to the running one.
+
+        Answers, among others, the `run` that has it.
+        """
+        return self._create(f"/v1/alerts/{_segment(alert)}/remedies/{remedy}:apply", {"mode": mode})
 
     def _create(self, path: str, body: Document) -> Document:
         given = {key: value for key, value in body.items() if value is not None}

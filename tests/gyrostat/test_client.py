@@ -114,11 +114,11 @@ def create_app() -> FastAPI:
 
     @app.get("/v1/alerts/{alert}/remedies")
     def remedies(alert: str) -> Any:
-        return [{"number": 0, "title": "clip"}, {"number": 1, "title": "warm up"}]
+        return {"items": [{"number": 0, "title": "clip"}, {"number": 1, "title": "warm up"}], "next": None}
 
     @app.post("/v1/alerts/{alert}/remedies/{number}:apply")
-    def apply(alert: str, number: int) -> Any:
-        return {"alert": alert, "number": number}
+    def apply(alert: str, number: int, body: Annotated[dict[str, Any], Body()]) -> Any:
+        return {"alert": alert, "remedy": number, "run": "r9", **body}
 
     return app
 
@@ -247,7 +247,8 @@ def test_what_there_is_to_see_is_listed(client: Client) -> None:
     assert [alert["id"] for alert in client.alerts("r1")] == ["a2"]
     assert [alert["id"] for alert in client.alerts(severity="critical")] == ["a1"]
     assert [remedy["title"] for remedy in client.remedies("a1")] == ["clip", "warm up"]
-    assert client.apply("a1", 1) == {"alert": "a1", "number": 1}
+    assert client.apply("a1", 1) == {"alert": "a1", "remedy": 1, "run": "r9", "mode": "fork"}
+    assert client.apply("a1", 0, mode="live")["mode"] == "live"
 
 
 def test_a_refusal_tells_status_title_and_detail(client: Client, service: Service) -> None:
