@@ -11,8 +11,8 @@ _BEGINNING = """# Alerts
 
 Written from the detectors themselves by `python -m app.alerts.document > docs/alerts.md`; a test compares.
 
-A **detector** judges each frame that holds what it reads, and remembers a little; a **rule** is a detector with settings
-and a severity. A rule has one alert on a run at a time. It opens when the rule is breached for `hold` evaluations in a
+A **detector** judges each frame that holds what it reads, and remembers a little; a **rule** is a detector with
+settings and a severity. A rule has one alert on a run at a time. It opens when the rule is breached for `hold` evaluations in a
 row, is updated when it becomes worse or concerns further layers, and is resolved when the rule has been clean for
 `quiet` evaluations in a row, or by hand. Evaluations count, not seconds: a paused run resolves nothing. Frames, the
 detectors' memory and the alerts commit in one transaction, so a restart of the backend neither loses nor repeats one.
@@ -25,7 +25,7 @@ they have been quiet.
 `{"rules": {"loss_spike": {"enabled": true, "severity": "warning", "settings": {"sigmas": 8}}}}`. A rule whose settings
 change starts afresh. `POST /v1/rules:backtest` tells what a rule would have said of a stored run.
 
-**Remedies** are changes to the spec (for a fork) or to the running training, in the order that the evidence of trainers'
+**Remedies** are changes to the spec (for a fork) or to the running training, in the order that evidence of trainers'
 practice and repair studies supports. What a run already has is not offered, and every patch is checked to make a valid
 spec. They are experiments: random search does as well as most repair tools (Kim et al., ICST 2023, arXiv 2301.11568),
 so when the fork has ended, the alert says whether it came back and whether the run ended better.

@@ -150,6 +150,7 @@ class Engine:
         self._orphans = []
 
     def _judged(self, rule: Rule, verdict: Verdict, step: int) -> Iterator[AlertChange]:
+        self._tighten = self._tighten or verdict.suspicious
         before = self._lives.get(rule.kind, _INACTIVE)
         if not verdict.breached and before.phase == "inactive":
             return

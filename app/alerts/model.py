@@ -47,9 +47,13 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a detector says of one frame. `names`: the layers concerned, worst first; `summary`: one plain paragraph."""
+    """What a detector says of one frame. `names`: the layers concerned, worst first; `summary`: one plain paragraph.
+
+    `suspicious`: not a finding yet, but the probes shall look closer, so that it soon is one or none.
+    """
 
     breached: bool
+    suspicious: bool = False
     names: tuple[str, ...] = ()
     onset_step: int | None = None
     severity: Severity | None = None

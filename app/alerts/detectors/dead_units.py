@@ -45,8 +45,10 @@ class DeadUnits(Detector):
     """Exact zeros in a module's output from which it counts as dead."""
     transformer_share: float = Field(0.995, gt=0.5, le=1)
     """The same, for transformers."""
-    sustained: int = Field(5, ge=1, le=10_000)
-    """Evaluations in a row that a module must be so; activations are measured every 10 steps by default."""
+    evaluations: int = Field(3, ge=1, le=10_000)
+    """Evaluations in a row that a module must be so."""
+    steps: int = Field(20, ge=0, le=1_000_000)
+    """Steps that this must span, since probes measure every step when they look closer."""
 
     def observe(self, memory: DeadMemory, frame: FrameView, context: RunContext) -> Verdict | None:
         """Judges every module but dropout; one that did not run keeps its count."""
@@ -57,9 +59,9 @@ class DeadUnits(Detector):
         judged = np.isfinite(zeros) & _judged(names)
         limit = self.transformer_share if _is_transformer(context.spec) else self.share
         lengths = memory.streaks.extend(judged & (zeros >= limit), frame.step, judged)
-        dead = lengths >= self.sustained
+        dead = memory.streaks.lasting(len(zeros), frame.step, evaluations=self.evaluations, steps=self.steps)
         if not dead.any():
-            return Verdict(breached=False)
+            return Verdict(breached=False, suspicious=bool(lengths.any()))
         onset = memory.streaks.first_step(dead)
         return _breach(frame.step, names, np.nan_to_num(zeros, nan=0.0), dead, limit, onset)
 

@@ -80,7 +80,9 @@ class Divergence(Detector):
         memory.peak = max(memory.peak, loss)
         memory.onset_step = frame.step if memory.onset_step is None else memory.onset_step
         memory.diverged = memory.diverged or memory.streak >= needed
-        return self._breach(memory, frame.step, loss, threshold) if memory.diverged else Verdict(breached=False)
+        if not memory.diverged:
+            return Verdict(breached=False, suspicious=memory.streak > 1)
+        return self._breach(memory, frame.step, loss, threshold)
 
     def restarted(self, memory: DivergenceMemory) -> DivergenceMemory:
         """Keeps the run's first losses, which a resumed run's own would understate."""

@@ -76,7 +76,7 @@ class ExplodingGradient(Detector):
                 memory.recent.add(whole, _WINDOW)
                 if len(memory.first) < _FIRST:
                     memory.first.append(whole)
-            return Verdict(breached=False)
+            return Verdict(breached=False, suspicious=ratio is not None)
         memory.onset_step = frame.step if memory.onset_step is None else memory.onset_step
         return self._breach(memory, frame.step, whole, before, ratio, norms, context)
 

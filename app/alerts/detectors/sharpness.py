@@ -65,7 +65,7 @@ class Sharpness(Detector):
         memory.streak += 1
         memory.onset_step = frame.step if memory.onset_step is None else memory.onset_step
         if memory.streak < self.sustained or not (rising or ratio > self.far):
-            return Verdict(breached=False)
+            return Verdict(breached=False, suspicious=rising)
         return self._breach(memory, frame.step, ratio, rising)
 
     def _breach(self, memory: SharpnessMemory, step: int, ratio: float, rising: bool) -> Verdict:

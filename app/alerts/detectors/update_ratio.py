@@ -50,8 +50,10 @@ class UpdateRatio(Detector):
     """A matrix that moves by more than this share of its norm moves too far."""
     low: float = Field(1e-6, ge=0, lt=1)
     """One that moves by less hardly learns; 0 switches this side off."""
-    sustained: int = Field(5, ge=1, le=10_000)
-    """Evaluations in a row; updates are measured every 10 steps by default."""
+    evaluations: int = Field(3, ge=1, le=10_000)
+    """Evaluations in a row that it must be so."""
+    steps: int = Field(20, ge=0, le=1_000_000)
+    """Steps that this must span, since probes measure every step when they look closer."""
 
     def observe(self, memory: UpdateMemory, frame: FrameView, context: RunContext) -> Verdict | None:
         """Judges the weight matrices that were measured; frames without updates only tell rate and loss."""
@@ -65,11 +67,14 @@ class UpdateRatio(Detector):
         if not known.any():
             return None
         values = np.where(known, values, np.float32(0))
-        much = memory.high.extend(known & (values > self.high), frame.step, known) >= self.sustained
-        little_now = known & (values < self.low) & (values > 0) if self._judges_low(memory) else np.zeros_like(known)
-        little = memory.low.extend(little_now, frame.step, known) >= self.sustained
+        lasting = {"evaluations": self.evaluations, "steps": self.steps}
+        now_high = memory.high.extend(known & (values > self.high), frame.step, known)
+        much = memory.high.lasting(len(values), frame.step, **lasting)
+        is_low = known & (values < self.low) & (values > 0) if self._judges_low(memory) else np.zeros_like(known)
+        now_low = memory.low.extend(is_low, frame.step, known)
+        little = memory.low.lasting(len(values), frame.step, **lasting)
         if not (much.any() or little.any()):
-            return Verdict(breached=False)
+            return Verdict(breached=False, suspicious=bool(now_high.any() or now_low.any()))
         names = reading.names_of("update.ratio", context)
         layers = [names[i] for i in places]
         if much.any():

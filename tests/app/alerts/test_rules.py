@@ -28,7 +28,7 @@ def test_every_problem_is_told_with_its_path_and_mend() -> None:
     found = problems(
         {
             "divergense": RuleOverride(),
-            "dead_units": RuleOverride(settings={"share": 2.0, "sustained": 5}),
+            "dead_units": RuleOverride(settings={"share": 2.0, "evaluations": 5}),
             "loss_spike": RuleOverride(settings={"sigma": 3.0}),
         }
     )
@@ -43,4 +43,4 @@ def test_every_problem_is_told_with_its_path_and_mend() -> None:
 
 
 def test_valid_overrides_have_no_problems() -> None:
-    assert problems({"update_ratio": RuleOverride(enabled=False, settings={"high": 1, "sustained": 2})}) == []
+    assert problems({"update_ratio": RuleOverride(enabled=False, settings={"high": 1, "evaluations": 2})}) == []

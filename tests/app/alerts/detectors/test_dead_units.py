@@ -1,8 +1,9 @@
 import numpy as np
 
+from app.alerts.engine import Engine
 from gyrostat.spec.presets import PRESETS
 from gyrostat.wire.values import ABSENT
-from tests.app.alerts.streams import DEPTH, MODULES, context, frame, judge
+from tests.app.alerts.streams import DEPTH, MODULES, context, frame, judge, only
 
 
 def _zeros(dead: dict[int, float], usual: float = 0.55) -> np.ndarray:
@@ -12,10 +13,10 @@ def _zeros(dead: dict[int, float], usual: float = 0.55) -> np.ndarray:
     return values
 
 
-def test_five_evaluations_of_almost_nothing_but_zeros_are_dead_units() -> None:
+def test_three_evaluations_of_almost_nothing_but_zeros_are_dead_units() -> None:
     stream = [frame(10 * i, {"activation.zero_fraction": _zeros({3: 0.97} if i > 4 else {})}) for i in range(1, 20)]
     (change,) = judge("dead_units", stream)
-    assert (change.names, change.onset_step, change.step, change.severity) == ((MODULES[3],), 50, 90, "warning")
+    assert (change.names, change.onset_step, change.step, change.severity) == ((MODULES[3],), 50, 70, "warning")
 
 
 def test_a_layer_of_only_zeros_is_critical_and_named_before_the_others() -> None:
@@ -34,7 +35,7 @@ def test_half_and_even_nine_tenths_zeros_are_normal_for_relu() -> None:
 
 def test_a_layer_that_recovers_in_time_is_not_reported() -> None:
     stream = [
-        frame(10 * i, {"activation.zero_fraction": _zeros({3: 1.0} if i % 5 else {3: 0.9})}) for i in range(1, 60)
+        frame(10 * i, {"activation.zero_fraction": _zeros({3: 1.0} if i % 3 else {3: 0.9})}) for i in range(1, 60)
     ]
     assert judge("dead_units", stream) == []
 
@@ -56,4 +57,13 @@ def test_a_transformer_may_be_sparse_but_not_dead() -> None:
 def test_a_module_that_does_not_always_run_keeps_its_count() -> None:
     stream = [frame(10 * i, {"activation.zero_fraction": _zeros({3: 1.0 if i % 2 else ABSENT})}) for i in range(1, 20)]
     (change,) = judge("dead_units", stream)
-    assert (change.step, change.onset_step) == (90, 10)
+    assert (change.step, change.onset_step) == (50, 10)
+
+
+def test_it_must_span_some_steps_where_probes_look_at_every_one_and_asks_them_to() -> None:
+    stream = [frame(i, {"activation.zero_fraction": _zeros({3: 1.0})}) for i in range(1, 40)]
+    (change,) = judge("dead_units", stream)
+    assert (change.step, change.onset_step) == (21, 1)
+    engine = Engine(only("dead_units"), context(), None)
+    assert engine.observe(stream[:1]) == []
+    assert engine.tighten

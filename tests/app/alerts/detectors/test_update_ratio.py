@@ -19,9 +19,9 @@ def _stream(ratios: np.ndarray, rate: float = 0.1, loss: float = 2.3, count: int
     ]
 
 
-def test_a_layer_that_moves_too_far_for_five_evaluations_is_named() -> None:
+def test_a_layer_that_moves_too_far_for_three_evaluations_is_named() -> None:
     (change,) = judge("update_ratio", _stream(_ratios(1e-3, odd={3: 0.4, 5: 0.2})))
-    assert (change.names, change.onset_step, change.step) == ((MATRICES[3], MATRICES[5]), 10, 50)
+    assert (change.names, change.onset_step, change.step) == ((MATRICES[3], MATRICES[5]), 10, 30)
     assert "overwritten" in change.summary
 
 
