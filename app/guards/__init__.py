@@ -1,5 +1,5 @@
 """What every request passes before a handler sees it, as pure ASGI middleware, outermost first.
 
-`observation`, `headers` (of every answer), `failsafe`, `hosts` (Host, Origin), `tokens`, and `bodies` (size, time, type,
-text).
+`observation`, `headers` (of every answer), `failsafe`, `hosts` (Host, Origin), `tokens`, and `bodies` (size, time,
+type, text).
 """

@@ -21,8 +21,22 @@ class Body(BaseModel):
     )
 
 
+EXAMPLE_SPEC = {
+    "task": {"kind": "classification", "dataset": "digits"},
+    "model": {"kind": "mlp", "depth": 3, "width": 128, "activation": "relu"},
+    "init": "he_normal",
+    "optimizer": {"kind": "sgd", "learning_rate": 0.05, "momentum": 0.9},
+    "schedule": "cosine",
+    "steps": 1000,
+}
+
+
 class RunRequest(Body):
     """Starts a run: exactly one of `spec`, `preset` or `attached`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"spec": EXAMPLE_SPEC, "project": "digits", "tags": ["baseline"]}]}
+    )
 
     spec: dict[str, Any] | None = None
     """What to train; GET /v1/spec-schema describes it."""
@@ -57,6 +71,8 @@ class RunRequest(Body):
 class ValidateRequest(Body):
     """A spec or preset to look at, without training it."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"spec": EXAMPLE_SPEC}]})
+
     spec: dict[str, Any] | None = None
     """What would be trained."""
     preset: Word | None = None
@@ -74,6 +90,8 @@ class ValidateRequest(Body):
 class PatchRequest(Body):
     """Changes what a run is called and found by; what is left out stays."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "baseline", "tags": ["kept"]}]})
+
     name: Line | None = None
     """New name."""
     project: Word | None = None
@@ -87,6 +105,10 @@ class PatchRequest(Body):
 class ForkRequest(Body):
     """Starts a new run from this one's spec, changed, and from one of its checkpoints."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"from_step": 300, "patch": {"optimizer": {"learning_rate": 0.005}}}]}
+    )
+
     from_step: Step | None = None
     """Step of the checkpoint to begin at; null trains from scratch."""
     patch: dict[str, Any] = Field(default_factory=dict)
@@ -97,6 +119,8 @@ class ForkRequest(Body):
 
 class ControlRequest(Body):
     """Changes a training while it runs; what is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"learning_rate_factor": 0.5}]})
 
     learning_rate_factor: float | None = Field(None, gt=0, le=1000)
     """Multiplies the scheduled learning rate from now on; 1 undoes it."""
