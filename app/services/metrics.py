@@ -77,6 +77,15 @@ def catalogue(session: Session, run_id: str) -> list[Measured]:
     ]
 
 
+def revision(session: Session, run_id: str) -> int:
+    """A number that rises whenever anything of the run changes.
+
+    Raises:
+        NotFound: no such run.
+    """
+    return _run(session, run_id).revision
+
+
 def layout(session: Session, run_id: str) -> tuple[int, Layout]:
     """The newest layout, and the attempt that sent it.
 
@@ -120,13 +129,13 @@ def series(
     return _series(found, columns.names, rows, points, level, aggregate)
 
 
-def raw_chunks(session: Session, run_id: str, metric: str, *, rows_at_once: int = 4096) -> Iterator[Series]:
+def raw_chunks(session: Session, run_id: str, metric: str, *, values_at_once: int = 1 << 18) -> Iterator[Series]:
     """Every stored row of a metric, some at a time in order of steps, for exports of any length."""
     found = _metric(session, run_id, metric)
     shown = reading.extents(session, run_id)
     places = [place for place in reading.places(session, found.id, shown) if place.level == 0]
     columns = _columns(_layouts(session, run_id), metric, {(place.attempt, place.layout) for place in places}, None)
-    for group, first, last in _in_windows(places, rows_at_once):
+    for group, first, last in _in_windows(places, values_at_once):
         within = [replace(extent, first=first, last=min(extent.last, last)) for extent in shown]
         parts = reading.parts(session, group, within, 0)
         rows = reading.aligned(parts, columns.places, len(columns.names))
@@ -284,14 +293,14 @@ def _latest(row: Metric, layouts: Layouts) -> Latest:
     )
 
 
-def _in_windows(places: Sequence[reading.Place], rows_at_once: int) -> Iterator[tuple[list[reading.Place], int, int]]:
+def _in_windows(places: Sequence[reading.Place], values_at_once: int) -> Iterator[tuple[list[reading.Place], int, int]]:
     """Blocks by windows of steps, so that rows come in order though blocks of two attempts or late ones overlap."""
-    ends = sorted((place.last, place.rows) for place in places)
-    first, rows = 0, 0
+    ends = sorted((place.last, place.rows * place.width) for place in places)
+    first, values = 0, 0
     for position, (last, size) in enumerate(ends):
-        rows += size
-        if rows >= rows_at_once or position == len(ends) - 1:
+        values += size
+        if values >= values_at_once or position == len(ends) - 1:
             group = [place for place in places if place.last >= first and place.first <= last]
             if group and last >= first:
                 yield group, first, last
-            first, rows = last + 1, 0
+            first, values = last + 1, 0

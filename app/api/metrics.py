@@ -1,0 +1,322 @@
+"""`/v1/runs/{id}/layout|metrics|latest|export` and `/v1/query`: what was measured, at the width that a chart needs."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api import series_formats
+from app.deps import DatabaseDep, RunDep, RunId
+from app.series import Series
+from app.services import metrics as metric_service
+from app.storage.database import Database, Session
+from gyrostat.wire.layout import MetricDeclaration
+
+router = APIRouter(prefix="/v1", tags=["metrics"])
+
+COPY_BYTES = 1 << 20
+Number = float | Literal["NaN", "Infinity", "-Infinity"] | None
+
+
+class View(BaseModel):
+    """Base of what is answered here; only described by models, because numpy arrays are written as they are."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class LayoutView(View):
+    """What the columns of the newest frames mean."""
+
+    attempt: int
+    version: int
+    axes: dict[str, list[str]] = Field(examples=[{"module": ["conv1", "fc"]}])
+    metrics: list[MetricDeclaration]
+
+
+class MetricView(View):
+    """One entry of a run's catalogue."""
+
+    name: str = Field(examples=["gradient.norm"])
+    unit: str = Field(examples=["1"])
+    axis: str = Field(examples=["parameter"])
+    description: str
+    count: int
+    """Rows stored, of all attempts."""
+    first_step: int | None
+    last_step: int | None
+    """Step of the newest row."""
+
+
+class MetricsView(View):
+    """A run's catalogue of metrics."""
+
+    items: list[MetricView]
+    next: None = None
+
+
+class SeriesView(View):
+    """A metric over steps. A row of a bucketed series stands for `rows` stored ones; `steps` names the last of them."""
+
+    metric: str = Field(examples=["gradient.norm"])
+    unit: str = Field(examples=["1"])
+    axis: str = Field(examples=["parameter"])
+    description: str
+    names: list[str] = Field(examples=[["fc.weight", "fc.bias"]])
+    """Of the columns; empty for a scalar, whose rows have one value."""
+    steps: list[int] = Field(examples=[[1, 2]])
+    values: list[list[Number]] = Field(examples=[[[0.5, "NaN"], [0.25, None]]])
+    """Null was not measured. Of a bucket: its last row, or the one aggregate asked for."""
+    level: int
+    """Of the pyramid that was read; 0 is raw."""
+    total_points: int = Field(examples=[2])
+    """Stored rows in the range."""
+    min: list[list[Number]] | None = None
+    """Over the finite values of each bucket."""
+    mean: list[list[Number]] | None = None
+    max: list[list[Number]] | None = None
+    nonfinite: list[list[int]] | None = None
+    """How many NaN and infinities each bucket holds."""
+    rows: list[int] | None = None
+
+
+class LatestView(View):
+    """The newest row of a metric."""
+
+    name: str
+    unit: str
+    axis: str
+    step: int
+    names: list[str]
+    values: list[Number]
+
+
+class LatestListView(View):
+    """The newest rows of a run's metrics."""
+
+    items: list[LatestView]
+    next: None = None
+
+
+class RunSeriesView(SeriesView):
+    """A series of one of several runs."""
+
+    run: str
+
+
+class QueryView(View):
+    """Series of several runs and metrics."""
+
+    items: list[RunSeriesView]
+    next: None = None
+
+
+class QueryRequest(BaseModel):
+    """Which metrics of which runs."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    runs: list[str] = Field(min_length=1, max_length=50, examples=[["5f0c2f9d3b1a4e77"]])
+    metrics: list[str] = Field(min_length=1, max_length=50, examples=[["loss.train"]])
+    points: int | None = Field(default=1000, ge=1, le=metric_service.MAX_POINTS)
+
+
+class Format(StrEnum):
+    """How a series is written."""
+
+    JSON = "json"
+    CSV = "csv"
+    ARROW = "arrow"
+    PARQUET = "parquet"
+
+
+class ExportFormat(StrEnum):
+    """How an export is written."""
+
+    PARQUET = "parquet"
+    CSV = "csv"
+
+
+MetricName = Annotated[str, Path(description="Name of the metric", max_length=96, examples=["gradient.norm"])]
+IfNoneMatch = Annotated[str | None, Header(description="`ETag` of the answer that is at hand", max_length=1000)]
+Step = Annotated[int | None, Query(ge=0, le=2**53)]
+_NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The answer at hand is still right"}}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.get("/runs/{run_id}/layout", summary="Get the newest layout")
+def get_layout(run_id: RunId, database: DatabaseDep) -> LayoutView:
+    """The names along each axis, and the metrics that the run declares, measured or not yet."""
+    with database.read() as session:
+        attempt, layout = metric_service.layout(session, run_id)
+    return LayoutView(attempt=attempt, version=layout.version, axes={**layout.axes}, metrics=layout.metrics)
+
+
+@router.get("/runs/{run_id}/metrics", response_model=MetricsView, responses=_NOT_MODIFIED, summary="List metrics")
+def list_metrics(run_id: RunId, database: DatabaseDep, if_none_match: IfNoneMatch = None) -> Response:
+    """Everything that the run has values of."""
+
+    def answer(session: Session) -> bytes:
+        found = metric_service.catalogue(session, run_id)
+        items = [{name: getattr(entry, name) for name in MetricView.model_fields} for entry in found]
+        return series_formats.json_bytes({"items": items, "next": None})
+
+    return _unless_known(database, run_id, if_none_match, answer)
+
+
+@router.get(
+    "/runs/{run_id}/metrics/{metric}",
+    response_model=SeriesView,
+    responses={
+        200: {
+            "content": {
+                "text/csv": {"schema": {"type": "string"}, "example": "step,fc.weight\n1,0.5\n2,NaN\n"},
+                series_formats.ARROW: _BINARY,
+                series_formats.PARQUET: _BINARY,
+            }
+        },
+        **_NOT_MODIFIED,
+    },
+    summary="Read a metric",
+)
+def get_series(
+    run_id: RunId,
+    metric: MetricName,
+    database: DatabaseDep,
+    names: Annotated[str | None, Query(max_length=256, description="Glob over the column names")] = None,
+    from_step: Annotated[Step, Query(alias="from", description="First step, included")] = None,
+    to_step: Annotated[Step, Query(alias="to", description="Last step, included")] = None,
+    points: Annotated[
+        int | None, Query(ge=1, le=metric_service.MAX_POINTS, description="At most so many rows; all where left out")
+    ] = None,
+    aggregate: Annotated[
+        str, Query(max_length=40, description="Of min, mean, max, last, with commas; a single one becomes `values`")
+    ] = "min,mean,max,last",
+    format: Annotated[Format, Query(description="How it is written")] = Format.JSON,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """The metric over steps: complete, or in `points` buckets that hide neither a spike nor a non-finite value."""
+    wanted = [name.strip() for name in aggregate.split(",") if name.strip()] or list(metric_service.AGGREGATES)
+
+    def answer(session: Session) -> bytes:
+        series = metric_service.series(
+            session,
+            run_id,
+            metric,
+            names=names,
+            from_step=from_step,
+            to_step=to_step,
+            points=points,
+            aggregate=wanted,
+        )
+        return series_formats.encoded(series, format, wanted)
+
+    response = _unless_known(database, run_id, if_none_match, answer)
+    if format != Format.JSON and response.status_code == 200:
+        response.headers["Content-Type"] = series_formats.MEDIA_TYPES[format]
+        response.headers["Content-Disposition"] = _attachment(f"{run_id}-{metric}.{format}")
+    return response
+
+
+@router.get(
+    "/runs/{run_id}/latest", response_model=LatestListView, responses=_NOT_MODIFIED, summary="Get newest values"
+)
+def get_latest(
+    run_id: RunId,
+    database: DatabaseDep,
+    metric: Annotated[list[str] | None, Query(max_length=500, description="Only these metrics")] = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """The newest row of each metric."""
+
+    def answer(session: Session) -> bytes:
+        items = [
+            {
+                "name": latest.name,
+                "unit": latest.unit,
+                "axis": latest.axis,
+                "step": latest.step,
+                "names": [] if latest.axis == "run" else latest.names,
+                "values": series_formats.json_rows(latest.values),
+            }
+            for latest in metric_service.latest(session, run_id, metric)
+        ]
+        return series_formats.json_bytes({"items": items, "next": None})
+
+    return _unless_known(database, run_id, if_none_match, answer)
+
+
+@router.get(
+    "/runs/{run_id}/export",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": {
+                series_formats.PARQUET: _BINARY,
+                "text/csv": {"schema": {"type": "string"}, "example": "step,metric,name,value\n1,loss.train,,2.31\n"},
+            }
+        }
+    },
+    summary="Export everything",
+)
+def export(
+    run_id: RunDep,
+    database: DatabaseDep,
+    format: Annotated[ExportFormat, Query(description="How it is written")] = ExportFormat.PARQUET,
+) -> StreamingResponse:
+    """Every value that the run shows, one a row: step, metric, name (empty for scalars), value. Nothing is left out."""
+    # The file is made before the answer begins: a slow reader then holds no database snapshot, and the length is known,
+    # so that a download that breaks off is noticed.
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the answer
+    try:
+        with database.read() as session:
+            series_formats.write(series_formats.points(_all_rows(session, run_id)), format, file)
+        size = file.tell()
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+
+    def copied() -> Iterator[bytes]:
+        with file:
+            while chunk := file.read(COPY_BYTES):
+                yield chunk
+
+    headers = {"Content-Disposition": _attachment(f"{run_id}.{format}"), "Content-Length": str(size)}
+    return StreamingResponse(copied(), media_type=series_formats.MEDIA_TYPES[format], headers=headers)
+
+
+@router.post("/query", response_model=QueryView, summary="Compare runs")
+def query(body: QueryRequest, database: DatabaseDep) -> Response:
+    """Several metrics of several runs; a run that lacks a metric is left out of it.
+
+    To draw over time or epochs instead of steps, ask for `progress.seconds` or `progress.epoch` as well.
+    """
+    with database.read() as session:
+        found = metric_service.query(session, body.runs, body.metrics, body.points)
+    items = [{"run": run, **series_formats.document(series, metric_service.AGGREGATES)} for run, series in found]
+    return Response(series_formats.json_bytes({"items": items, "next": None}), media_type="application/json")
+
+
+def _unless_known(
+    database: Database, run_id: str, if_none_match: str | None, answer: Callable[[Session], bytes]
+) -> Response:
+    """The answer with the run's revision as its tag, or 304 where the asker has that one."""
+    with database.read() as session:
+        tag = f'W/"{run_id}-{metric_service.revision(session, run_id)}"'
+        headers = {"ETag": tag, "Cache-Control": "no-cache"}
+        if if_none_match is not None and tag in [known.strip() for known in if_none_match.split(",")]:
+            return Response(status_code=304, headers=headers)
+        return Response(answer(session), media_type="application/json", headers=headers)
+
+
+def _all_rows(session: Session, run_id: str) -> Iterator[Series]:
+    for entry in metric_service.catalogue(session, run_id):
+        yield from metric_service.raw_chunks(session, run_id, entry.name)
+
+
+def _attachment(name: str) -> str:
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"

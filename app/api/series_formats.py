@@ -1,0 +1,142 @@
+"""A series as JSON, CSV, Arrow or Parquet; a NaN stays a NaN and what was not measured is null in all of them."""
+
+import io
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import IO, Any
+
+import arro3.io
+import numpy as np
+import orjson
+from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema, Table
+
+from app.series import Series
+from gyrostat.wire import values as wire_values
+from gyrostat.wire.values import Float32Array, is_absent
+
+JSON, CSV = "application/json", "text/csv; charset=utf-8"
+ARROW, PARQUET = "application/vnd.apache.arrow.file", "application/vnd.apache.parquet"
+MEDIA_TYPES = {"json": JSON, "csv": CSV, "arrow": ARROW, "parquet": PARQUET}
+
+_FIELDS = (
+    Field("step", DataType.int64(), nullable=False),
+    Field("metric", DataType.utf8(), nullable=False),
+    Field("name", DataType.utf8(), nullable=False),
+    Field("value", DataType.float32(), nullable=False),
+)
+POINTS = Schema(_FIELDS)
+"""One row a measured value, as in exports; `name` is empty for scalars."""
+
+
+def document(series: Series, aggregate: Sequence[str]) -> dict[str, Any]:
+    """The JSON object of a series, for `json_bytes`; the planes of a bucketed one that were asked for are beside it."""
+    found: dict[str, Any] = {
+        "metric": series.metric,
+        "unit": series.unit,
+        "axis": series.axis,
+        "description": series.description,
+        "names": [] if series.axis == "run" else series.names,
+        "steps": series.steps,
+        "values": json_rows(series.values),
+        "level": series.level,
+        "total_points": series.total_points,
+    }
+    if series.bucketed:
+        found |= {name: json_rows(plane) for name, plane in _planes(series, aggregate).items() if name != "last"}
+        found |= {"nonfinite": series.nonfinite, "rows": series.rows}
+    return found
+
+
+def json_bytes(content: Any) -> bytes:
+    """JSON of a document whose numbers are numpy arrays, float32 as their shortest decimals."""
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def json_rows(values: Float32Array) -> Any:
+    """Rows for `json_bytes`: arrays where null is the only thing that is no number, else lists with the spellings."""
+    special = ~np.isfinite(values) & ~is_absent(values)
+    if not special.any():
+        return np.ascontiguousarray(values)
+    if values.ndim == 1:
+        return wire_values.to_json(values)
+    rows: list[bool] = np.asarray(special.any(axis=1)).tolist()
+    return [
+        wire_values.to_json(row) if odd else np.ascontiguousarray(row) for row, odd in zip(values, rows, strict=True)
+    ]
+
+
+def encoded(series: Series, kind: str, aggregate: Sequence[str]) -> bytes:
+    """The series in the format `kind`, one of MEDIA_TYPES."""
+    if kind == "json":
+        return json_bytes(document(series, aggregate))
+    file = io.BytesIO()
+    write(table(series, aggregate), kind, file)
+    return file.getvalue()
+
+
+def write(rows: Table | RecordBatchReader, kind: str, file: IO[bytes]) -> None:
+    """Writes a table, or one that comes in pieces, as `csv`, `arrow` or `parquet`."""
+    if kind == "csv":
+        arro3.io.write_csv(rows, file)
+    elif kind == "arrow":
+        arro3.io.write_ipc(rows, file)
+    else:
+        arro3.io.write_parquet(rows, file, compression="zstd(3)")
+
+
+def table(series: Series, aggregate: Sequence[str]) -> Table:
+    """A column for the step and one for each name.
+
+    Of a bucketed series there are `rows`, and for each name its aggregates and `nonfinite`, as `name:mean`; where a
+    single aggregate was asked for, it has the plain names.
+    """
+    names = [series.metric] if series.axis == "run" else list(series.names)
+    columns = {"step": Array.from_numpy(series.steps)}
+    if series.bucketed and series.rows is not None and series.nonfinite is not None:
+        columns["rows"] = Array.from_numpy(np.ascontiguousarray(series.rows, dtype=np.uint32))
+        planes = {"": series.values} if len(aggregate) == 1 else _planes(series, aggregate)
+        for place, name in enumerate(names):
+            for kind, plane in planes.items():
+                columns[f"{name}:{kind}" if kind else name] = _column(plane[:, place])
+            columns[f"{name}:nonfinite"] = Array.from_numpy(np.ascontiguousarray(series.nonfinite[:, place]))
+    else:
+        columns |= {name: _column(series.values[:, place]) for place, name in enumerate(names)}
+    metadata = {"metric": series.metric, "unit": series.unit, "axis": series.axis, "description": series.description}
+    return Table.from_arrays(list(columns.values()), names=list(columns), metadata=metadata)
+
+
+def points(chunks: Iterator[Series]) -> RecordBatchReader:
+    """Every measured value of the series as a row of POINTS, made while it is read; absent values have none."""
+    # an empty batch first: without any, a CSV file would not even have its header
+    return RecordBatchReader.from_batches(POINTS, chain([_NO_POINTS], (_points(chunk) for chunk in chunks)))
+
+
+_NO_POINTS = RecordBatch.from_arrays([Array([], field.type) for field in _FIELDS], schema=POINTS)
+
+
+def _points(series: Series) -> RecordBatch:
+    measured = ~is_absent(series.values)
+    rows, columns = np.nonzero(measured)
+    metric = Array([series.metric], DataType.utf8()).take(_indices(np.zeros(len(rows), dtype=np.uint32)))
+    name = Array(list(series.names), DataType.utf8()).take(_indices(columns.astype(np.uint32)))
+    arrays = [Array.from_numpy(series.steps[rows]), metric, name, Array.from_numpy(series.values[measured])]
+    return RecordBatch.from_arrays(arrays, schema=POINTS)
+
+
+def _indices(index: Any) -> Array:
+    return Array.from_numpy(index)
+
+
+def _planes(series: Series, aggregate: Sequence[str]) -> dict[str, Float32Array]:
+    planes = {"min": series.minimum, "mean": series.mean, "max": series.maximum, "last": series.values}
+    return {name: plane for name, plane in planes.items() if name in aggregate and plane is not None}
+
+
+def _column(values: Float32Array) -> Array:
+    absent = is_absent(values)
+    if not absent.any():
+        return Array.from_numpy(np.ascontiguousarray(values))
+    listed: list[float | None] = values.tolist()
+    for place in np.flatnonzero(absent):
+        listed[place] = None
+    return Array(listed, DataType.float32())
