@@ -12,10 +12,11 @@ _BEGINNING = """# Alerts
 Written from the detectors themselves by `python -m app.alerts.document > docs/alerts.md`; a test compares.
 
 A **detector** judges each frame that holds what it reads, and remembers a little; a **rule** is a detector with
-settings and a severity. A rule has one alert on a run at a time. It opens when the rule is breached for `hold` evaluations in a
-row, is updated when it becomes worse or concerns further layers, and is resolved when the rule has been clean for
-`quiet` evaluations in a row, or by hand. Evaluations count, not seconds: a paused run resolves nothing. Frames, the
-detectors' memory and the alerts commit in one transaction, so a restart of the backend neither loses nor repeats one.
+settings and a severity. A rule has one alert on a run at a time. It opens when the rule is breached for `hold`
+evaluations in a row, is updated when it becomes worse or concerns further layers, and is resolved when the rule has
+been clean for `quiet` evaluations in a row, or by hand. Evaluations count, not seconds: a paused run resolves nothing.
+Frames, the detectors' memory and the alerts commit in one transaction, so a restart of the backend neither loses nor
+repeats one. At the first suspicion the probes are asked to measure more often for a while.
 
 What is not finite never enters a baseline, and neither does a spike; `non_finite` reports the former. When a training
 goes on from a checkpoint, baselines start anew and keep the run's first losses and norms; open alerts stay open until

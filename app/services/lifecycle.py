@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from app.errors import Conflict, Invalid, NotFound
-from app.services import alerting
+from app.services import alerting, judging
 from app.storage import events as event_repository
 from app.storage import runs as run_repository
 from app.storage.database import Session
@@ -45,6 +45,8 @@ ENDED = frozenset({FINISHED, FAILED, STOPPED, LOST})
 
 MAX_TRACEBACK = 64_000
 MAX_REASON = 2_000
+MAX_KEPT = 1_002
+"""As many as a spec can ask to be kept, the best, and the one just written."""
 
 
 def transition(session: Session, run: Run, new: str, reason: str, now: datetime) -> None:
@@ -78,6 +80,8 @@ def record(session: Session, run: Run, old: str | None, reason: str, now: dateti
     data = {"old": old, "new": run.state, "reason": run.reason, "attempt": run.attempt}
     event_repository.append(session, run.id, "state", data, step=run.step, now=now)
     _tell_of_silence(session, run, now)
+    if run.state in ENDED:
+        judging.judge(session, run, now)
 
 
 def _tell_of_silence(session: Session, run: Run, now: datetime) -> None:
@@ -188,7 +192,7 @@ def _add_checkpoint(session: Session, run: Run, attempt: int, event: Event, now:
         size_bytes=_whole(event, "size_bytes", 0),
         at=now,
     )
-    run_repository.add_checkpoint(session, checkpoint, keep=_kept(run.spec))
+    run_repository.add_checkpoint(session, checkpoint, keep=_keep(run.spec), kept=_kept(event.data.get("kept")))
 
 
 def _whole(event: Event, key: str, default: int) -> int:
@@ -211,6 +215,13 @@ def _finite(value: Any) -> float | None:
     return None
 
 
-def _kept(spec: Mapping[str, Any] | None) -> int:
+def _kept(steps: Any) -> list[int] | None:
+    """The steps that a worker names as kept; None where it names none, or not so that they can be read."""
+    if isinstance(steps, list) and all(isinstance(step, int) and not isinstance(step, bool) for step in steps):
+        return [step for step in steps if 0 <= step <= 2**53][:MAX_KEPT]
+    return None
+
+
+def _keep(spec: Mapping[str, Any] | None) -> int:
     given = (spec or {}).get("checkpoints")
     return Checkpoints.model_validate(given).keep if given else Checkpoints().keep

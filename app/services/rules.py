@@ -200,7 +200,7 @@ def _context(session: Session, run_id: str, wanted: Iterable[str], spec: Mapping
     having = {entry.name: entry for entry in metrics.catalogue(session, run_id)}
     for metric in wanted:
         if metric in having and having[metric].axis != "run":
-            first = next(iter(metrics.raw_chunks(session, run_id, metric, rows_at_once=1)), None)
+            first = next(iter(metrics.raw_chunks(session, run_id, metric)), None)
             axes[metric] = () if first is None else first.names
     if having:
         layout = metrics.layout(session, run_id)[1]
