@@ -158,22 +158,23 @@ def checkpoints(session: Session, run_id: str) -> Sequence[Checkpoint]:
     return session.scalars(query).all()
 
 
-def add_checkpoint(session: Session, checkpoint: Checkpoint, *, keep: int) -> None:
-    """Stores or updates a checkpoint, and forgets those that its worker keeps no longer: all but newest and best."""
+def add_checkpoint(session: Session, checkpoint: Checkpoint, *, keep: int, kept: Collection[int] | None = None) -> None:
+    """Stores or updates a checkpoint, and forgets those that its worker keeps no longer.
+
+    Those are all but the steps `kept`, where the worker names them; else all but the newest `keep` and the best.
+    """
     if checkpoint.best:
         for other in checkpoints(session, checkpoint.run_id):
             other.best = False
     session.merge(checkpoint)
     session.flush()
+    of_run = Checkpoint.run_id == checkpoint.run_id
+    if kept is not None:
+        session.execute(delete(Checkpoint).where(of_run, Checkpoint.step.not_in(sorted({*kept, checkpoint.step}))))
+        return
     steps = sorted({row.step for row in checkpoints(session, checkpoint.run_id)}, reverse=True)
     if len(steps) > keep:
-        session.execute(
-            delete(Checkpoint).where(
-                Checkpoint.run_id == checkpoint.run_id,
-                Checkpoint.step < steps[keep - 1],
-                Checkpoint.best.is_(False),
-            )
-        )
+        session.execute(delete(Checkpoint).where(of_run, Checkpoint.step < steps[keep - 1], Checkpoint.best.is_(False)))
 
 
 def commands(session: Session, run_id: str, attempt: int) -> Sequence[Command]:

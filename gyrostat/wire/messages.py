@@ -35,7 +35,8 @@ EventKind = Literal[
 """What a training process reports.
 
 The first six change the run's state: `started` -> running, `interrupted` (the worker was told to go) -> queued.
-`checkpoint` carries `{"step", "best", "metric", "size_bytes"}`; `failed` carries `{"error", "traceback"}`;
+`checkpoint` carries `{"step", "best", "metric", "size_bytes", "kept"}`, `kept` being the steps of all checkpoints that
+the worker still has; `failed` carries `{"error", "traceback"}`;
 `probe_disabled` `{"probe", "reason", "traceback"}`; `intervention` says that a technique acted on its own;
 `loss_ledger` counts what the client had to drop, by reason.
 """

@@ -174,6 +174,17 @@ def test_only_the_newest_checkpoints_and_the_best_are_kept(training: Training) -
     assert kept == [(200, True, 0.2), (300, False, 0.4), (400, False, 0.6), (500, False, 0.7)]
 
 
+def test_the_checkpoints_that_a_worker_says_it_keeps_are_those_that_can_be_resumed_from(training: Training) -> None:
+    database, run, _ = training
+    for step, kept in ((40, [40]), (50, [40, 50]), (80, [40, 50, 80]), (100, [40, 80, 100])):
+        report(database, run, 1, "checkpoint", step=step, best=step in (50, 100), size_bytes=1, kept=kept)
+    with database.read() as session:
+        assert [row.step for row in run_repository.checkpoints(session, run)] == [40, 80, 100]
+    report(database, run, 1, "checkpoint", step=120, size_bytes=1, kept=["x", None])
+    with database.read() as session:
+        assert [row.step for row in run_repository.checkpoints(session, run)] == [80, 100, 120]
+
+
 def test_a_checkpoint_without_a_usable_size_is_refused(training: Training) -> None:
     database, run, _ = training
     with pytest.raises(Invalid, match="size_bytes"):
