@@ -47,8 +47,6 @@ MAX_TRACEBACK = 64_000
 MAX_REASON = 2_000
 MAX_KEPT = 1_002
 """As many as a spec can ask to be kept, the best, and the one just written."""
-MAX_KEPT = 1_002
-"""As many as a spec can ask to be kept, the best, and the one just written."""
 
 
 def transition(session: Session, run: Run, new: str, reason: str, now: datetime) -> None:
