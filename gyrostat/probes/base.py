@@ -1,0 +1,75 @@
+"""The interface of a probe, and the registry that a probe enters by being defined."""
+
+import enum
+from abc import ABC
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from gyrostat.probes.network import Network
+from gyrostat.spec import probes as spec
+
+Readings = Mapping[str, Tensor | float]
+"""Metric -> its value: a vector along the metric's axis (order of `Network`), or a scalar."""
+
+PROBES: dict[str, type["Probe"]] = {}
+"""Every probe by its name, which is that of its settings."""
+
+
+class Need(enum.Enum):
+    """What the session has to provide."""
+
+    OUTPUTS = "outputs of the leaf modules, through forward hooks"
+    PROBE_LOSS = "the training loss on the fixed probe batch"
+
+
+class Probe(ABC):
+    """Measures something at the steps at which it is due.
+
+    At such a step the session calls, in this order: `begin`; `output` for each leaf module's output (only with
+    `Need.OUTPUTS`); `after_backward`; `after_clip`, where gradients are clipped; `after_update`. Results must not be
+    changed afterwards, and must not make the host wait for the device.
+    """
+
+    settings_type: ClassVar[type[spec.Probe]]
+    needs: ClassVar[frozenset[Need]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        name = cls.settings_type.name
+        if name in PROBES:
+            raise TypeError(f"two probes are named {name!r}: {PROBES[name]} and {cls}")
+        PROBES[name] = cls
+
+    def __init__(self, settings: Any, network: Network) -> None:
+        self.settings = settings
+        self.network = network
+
+    def begin(self) -> None:
+        """The step begins; forget what an unfinished one left."""
+        return
+
+    def output(self, leaf: int, output: Tensor) -> None:
+        """`output`: detached, floating, not to be kept or changed; of the leaf module at this position."""
+        return
+
+    def after_backward(self) -> Readings:
+        """Gradients are final: unscaled, of all micro-batches, not yet clipped."""
+        return {}
+
+    def after_clip(self) -> Readings:
+        """Gradients were clipped."""
+        return {}
+
+    def after_update(self) -> Readings:
+        """The optimizer has moved the parameters."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next measurement starts from: tensors, numbers and dicts of them."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up what `state_dict` gave."""
+        return

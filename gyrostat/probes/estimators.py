@@ -1,0 +1,186 @@
+"""Extreme eigenvalues and singular values from products with an operator: nothing here knows models or probes.
+
+Vectors are flat, (n,), floating, on one device. An operator is a linear function of such a vector.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Operator = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Extreme:
+    """An estimate.
+
+    Attributes:
+        value: the eigenvalue; NaN where a product was not finite.
+        vector: (n,) unit vector that belongs to it; None with a NaN.
+        products: operator products it took.
+        error: estimated relative error.
+    """
+
+    value: float
+    vector: Tensor | None
+    products: int
+    error: float
+
+
+def lanczos(
+    operator: Operator,
+    start: Tensor,
+    *,
+    tolerance: float,
+    max_products: int,
+    min_products: int = 1,
+    max_basis: int = 64,
+) -> Extreme:
+    """The largest *algebraic* eigenvalue of a symmetric operator: Lanczos with full reorthogonalization.
+
+    With the Ritz pair (θ, y) and its residual r = ‖Ay − θy‖, some eigenvalue lies within r of θ (Parlett 1998, The
+    Symmetric Eigenvalue Problem, section 4.5). It stops when r ≤ `tolerance`·|θ|. The sharper bound r²/gap would save a
+    product or two, but the gap among Ritz values is not yet that among eigenvalues when it matters: on small nets in
+    training it missed 1 % in one measurement of ten. θ never exceeds the true eigenvalue.
+
+    Args:
+        operator: symmetric, (n,) -> (n,).
+        start: (n,), not zero. A vector near the eigenvector makes it fast, and needs a random part: of what is
+            orthogonal to `start` and its images nothing is seen.
+        tolerance: relative error at which it stops.
+        max_products: products at most; the estimate so far is returned then.
+        min_products: products at least, where so many are possible.
+        max_basis: vectors kept; it restarts from the Ritz vector when they are full.
+
+    Waits for the device once a product, to decide whether to go on.
+    """
+    basis = [start / start.norm()]
+    diagonal: list[float] = []
+    beside: list[float] = []
+    best = Extreme(math.nan, None, 0, math.inf)
+    for products in range(1, max_products + 1):
+        image = operator(basis[-1])
+        ahead = torch.dot(basis[-1], image)
+        image = _orthogonalized(image, basis)
+        length = image.norm()
+        alpha, beta = torch.stack((ahead, length)).tolist()
+        if not (math.isfinite(alpha) and math.isfinite(beta)):
+            return Extreme(math.nan, None, products, math.inf)
+        diagonal.append(alpha)
+        ritz, weights = _ritz(diagonal, beside)
+        error = _relative_error(float(ritz[-1]), beta * abs(float(weights[-1])))
+        # the space is invariant, there is nothing further to see; 1000 rounding errors of a product are no direction
+        exhausted = beta <= 1000 * torch.finfo(image.dtype).eps * float(np.abs(ritz).max())
+        done = exhausted or (error <= tolerance and products >= min_products) or products == max_products
+        if done or len(basis) == max_basis:
+            best = Extreme(float(ritz[-1]), _combined(basis, weights), products, error)
+        if done:
+            break
+        if len(basis) == max_basis and best.vector is not None:
+            basis, diagonal, beside = [best.vector], [], []
+        else:
+            basis.append(image / length)
+            beside.append(beta)
+    return best
+
+
+def _orthogonalized(vector: Tensor, basis: Sequence[Tensor]) -> Tensor:
+    # twice is enough: Parlett 1998, section 6.9
+    for _ in range(2):
+        for direction in basis:
+            vector = torch.addcmul(vector, direction, torch.dot(direction, vector), value=-1)
+    return vector
+
+
+def _ritz(diagonal: Sequence[float], beside: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """All Ritz values, rising, and the largest one's coefficients in the basis."""
+    matrix = np.diag(np.asarray(diagonal)) + np.diag(np.asarray(beside), 1) + np.diag(np.asarray(beside), -1)
+    values, vectors = np.linalg.eigh(matrix)
+    return values, vectors[:, -1]
+
+
+def _relative_error(value: float, residual: float) -> float:
+    if residual == 0:
+        return 0.0
+    return residual / abs(value) if value else math.inf
+
+
+def _combined(basis: Sequence[Tensor], weights: np.ndarray) -> Tensor:
+    vector = torch.zeros_like(basis[0])
+    for direction, weight in zip(basis, weights, strict=True):
+        vector.add_(direction, alpha=float(weight))
+    unit: Tensor = vector / vector.norm()
+    return unit
+
+
+def power_iteration(matrix: Tensor, start: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """The largest singular value of (m, n) `matrix` by `iterations` products with it and its transpose.
+
+    Returns (σ 0-dim, v (n,)): ‖Wv‖ of the last unit vector v and the next v. Never waits for the device; called again
+    with its v it goes on. σ never exceeds the true value (Golub and Van Loan, Matrix Computations, section 7.3.1).
+    """
+    tiny = torch.finfo(matrix.dtype).tiny
+    vector = start / start.norm().clamp_min(tiny)
+    sigma = matrix.new_zeros(())
+    for _ in range(iterations):
+        image = matrix @ vector
+        sigma = image.norm()
+        back = matrix.mT @ (image / sigma.clamp_min(tiny))
+        vector = back / back.norm().clamp_min(tiny)
+    return sigma, vector
+
+
+def largest_singular_value(matrix: Tensor, start: Tensor, *, tolerance: float, max_products: int) -> Extreme:
+    """The largest singular value of (m, n) `matrix` and its right vector, by Lanczos on WᵀW.
+
+    The first product is one power iteration; the further ones make more of the same products than powers do, whose
+    error shrinks with the ratio of the two largest singular values, close to 1 in a random matrix. `max_products`
+    counts pairs, W and Wᵀ. Waits for the device.
+    """
+
+    def gram(vector: Tensor) -> Tensor:
+        return matrix.mT @ (matrix @ vector)
+
+    # σ² of relative error 2τ is σ of relative error τ
+    found = lanczos(gram, start, tolerance=2 * tolerance, max_products=max_products)
+    return Extreme(math.sqrt(max(found.value, 0.0)), found.vector, found.products, found.error / 2)
+
+
+def hessian(loss: Tensor, parameters: Sequence[Tensor]) -> Operator:
+    """The product v -> Hv with the Hessian of `loss` over `parameters`, flattened and joined in their order.
+
+    Pearlmutter 1994, Neural Computation 6(1): a product is the gradient of ⟨g, v⟩. The graph of the gradient g is made
+    once and lives as long as the operator. Touches no `.grad`. A part of the loss that is linear in the parameters has
+    no second derivative and counts as 0.
+
+    Raises:
+        ValueError: `loss` does not depend on any of the parameters.
+    """
+    if not loss.requires_grad:
+        raise ValueError(
+            "the probe loss does not depend on the parameters; return it with its graph, without no_grad or item()"
+        )
+    gradient = torch.autograd.grad(loss, list(parameters), create_graph=True, allow_unused=True)
+    curved = [(at, g) for at, g in enumerate(gradient) if g is not None and g.requires_grad]
+    sizes = [p.numel() for p in parameters]
+
+    def product(vector: Tensor) -> Tensor:
+        if not curved:
+            return torch.zeros_like(vector)
+        parts = torch.split(vector, sizes)
+        along = [parts[at].view(parameters[at].shape).to(g.dtype) for at, g in curved]
+        images = torch.autograd.grad(
+            [g for _, g in curved],
+            list(parameters),
+            along,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return torch.cat([image.reshape(-1).to(vector.dtype) for image in images])
+
+    return product

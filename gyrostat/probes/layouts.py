@@ -1,0 +1,105 @@
+"""What the session's frames mean: names of the axes and declared metrics, as they become known, in versions."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from gyrostat.probes.network import Network, index
+from gyrostat.spec.metrics import METRICS
+from gyrostat.wire.layout import MAX_NAME_BYTES, MAX_NAMES, Axis, Layout, MetricDeclaration
+
+
+class LayoutBook:
+    """Keeps the layout of a session, and cuts full vectors down to it.
+
+    Axis `module` holds the leaf modules that were seen to put out a floating tensor, so it is known after the first
+    probed forward pass, and grows. Of an axis longer than `wire.layout.MAX_NAMES` the first so many names are kept.
+    """
+
+    def __init__(self, network: Network, scalars: Sequence[str]) -> None:
+        self._network = network
+        self._declared = dict.fromkeys(scalars)
+        self._seen: set[int] = set()
+        self._version = 0
+        self._axes: dict[Axis, list[str]] = {}
+        self._selected: Tensor | None = None
+        self._changed = True
+
+    def see(self, leaf: int) -> None:
+        """The leaf module at this position has put out a floating tensor."""
+        if leaf not in self._seen:
+            self._seen.add(leaf)
+            self._changed = True
+
+    def renewed(self, metrics: Iterable[str]) -> Layout | None:
+        """A new version, where `metrics` or modules are in it that the last one does not know."""
+        new = [name for name in metrics if name not in self._declared]
+        if not new and not self._changed:
+            return None
+        self._declared |= dict.fromkeys(new)
+        self._changed = False
+        self._version += 1
+        return self._layout()
+
+    @property
+    def version(self) -> int:
+        """Of the newest layout; 0 before there is one."""
+        return self._version
+
+    def cut(self, readings: Mapping[str, Tensor | float]) -> dict[str, Tensor | float]:
+        """The readings, their vectors cut down to the names of the newest layout."""
+        return {name: self._cut_one(name, value) for name, value in readings.items()}
+
+    def _cut_one(self, name: str, value: Tensor | float) -> Tensor | float:
+        axis = METRICS[name].axis
+        if axis == "run" or not isinstance(value, Tensor):
+            return value
+        if axis == "module":
+            return value if self._selected is None else value[self._selected]
+        return value[:MAX_NAMES]
+
+    def _layout(self) -> Layout:
+        network, seen = self._network, sorted(self._seen)[:MAX_NAMES]
+        leaves = list(network.leaves)
+        used = {METRICS[name].axis for name in self._declared}
+        every: dict[Axis, list[str]] = {
+            "module": wire_names([leaves[leaf] for leaf in seen]),
+            "parameter": wire_names(list(network.parameters)[:MAX_NAMES]),
+            "matrix": wire_names(list(network.matrices)[:MAX_NAMES]),
+        }
+        self._selected = None if len(seen) == len(leaves) else index(seen, network.device).to(torch.long)
+        metrics = [METRICS[name] for name in self._declared]
+        return Layout(
+            version=self._version,
+            axes={axis: names for axis, names in every.items() if axis in used},
+            metrics=[
+                MetricDeclaration(name=m.name, unit=m.unit, axis=m.axis, description=m.description) for m in metrics
+            ],
+        )
+
+
+def wire_names(names: Sequence[str]) -> list[str]:
+    """The names as the wire takes them: not empty, printable, short, no two the same.
+
+    A model that is itself a leaf module has the empty name and is called `(model)`.
+    """
+    taken: set[str] = set()
+    result: list[str] = []
+    for name in names:
+        plain = _shortened("".join(c if c.isprintable() else "?" for c in name) or "(model)", MAX_NAME_BYTES)
+        unique, number = plain, 2
+        while unique in taken:
+            suffix = f"#{number}"
+            unique, number = _shortened(plain, MAX_NAME_BYTES - len(suffix)) + suffix, number + 1
+        taken.add(unique)
+        result.append(unique)
+    return result
+
+
+def _shortened(name: str, most: int) -> str:
+    """The end of a name that is too long, since it says more than its beginning."""
+    encoded = name.encode()
+    if len(encoded) <= most:
+        return name
+    return "…" + encoded[-(most - 3) :].decode(errors="ignore")

@@ -1,0 +1,269 @@
+"""The session: calls the probes at the stages of each training step, and sends what they found as one frame a step."""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gyrostat.probes.base import PROBES, Need, Probe, Readings
+from gyrostat.probes.layouts import LayoutBook
+from gyrostat.probes.network import Network
+from gyrostat.probes.packing import pack
+from gyrostat.probes.schedule import Schedule
+from gyrostat.probes.stopwatch import Stopwatch
+from gyrostat.spec.metrics import METRICS
+from gyrostat.spec.probes import Probes
+from gyrostat.wire.layout import Layout
+from gyrostat.wire.messages import EventKind
+from gyrostat.wire.pending import PendingFrame
+
+OVERHEAD_EVERY = 50
+"""Steps between two reports of `probe.overhead`."""
+
+_TRACEBACK_CHARACTERS = 20_000
+
+
+class Sink(Protocol):
+    """Where a session's findings go. None of these may block, or raise for a reason outside of the training process."""
+
+    def layout(self, layout: Layout) -> None:
+        """Before the first frame, and before each one that follows a new version."""
+
+    def emit(self, frame: PendingFrame) -> None:
+        """One step's values."""
+
+    def event(self, kind: EventKind, step: int, data: dict[str, Any]) -> None:
+        """Something that happened."""
+
+
+class ProbeSession:
+    """Watches one training. A context manager; within it, each step is
+
+        session.begin_step(step)            # the first is 1
+        loss.backward()                     # forward and backward passes of all micro-batches
+        session.after_backward()            # gradients are final and unscaled, not yet clipped
+        session.after_clip()                # only where gradients are clipped
+        optimizer.step()
+        session.after_update()
+        session.end_step({"loss.train": loss}, epoch=0.1)
+
+    Validation passes belong outside of `begin_step` ... `after_backward`, or into eval mode; neither is measured.
+
+    The time spent in here is taken with the host's clock. On a CPU that is all of it but for what probes displace from
+    caches. On CUDA it is the time to launch their kernels; where a probe waits for the device (curvature), its cost
+    includes the training's own work that was still queued.
+
+    Args:
+        settings: which probes, how often, and their budget.
+        sink: takes layouts, frames and events.
+        scalars: names of the catalogue's metrics on axis `run` that the loop itself will pass to `end_step`.
+        probe_loss: the training loss on the fixed probe batch with the model's current parameters, with its graph; None
+            switches off what needs it.
+
+    Raises:
+        ValueError: `scalars` holds a name that the catalogue does not know as a scalar, or that a probe measures.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        settings: Probes,
+        *,
+        sink: Sink,
+        scalars: Sequence[str],
+        probe_loss: Callable[[], Tensor] | None = None,
+    ) -> None:
+        self._network = Network(model, optimizer, probe_loss)
+        self._sink = sink
+        self._scalars = frozenset(scalars)
+        self._probes = _chosen(settings, self._network)
+        _check_scalars(scalars, self._probes.values())
+        self._layouts = LayoutBook(self._network, scalars)
+        every = {name: probe.settings.every for name, probe in self._probes.items()}
+        self._schedule = Schedule(every, settings.budget)
+        self._handles: list[RemovableHandle] = []
+        self._clock = Stopwatch()
+        self._step = 0
+        self._due: list[Probe] = []
+        self._readings: dict[str, Tensor | float] = {}
+        self._costs: dict[str, float] = {}
+        self._window_step = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._detach()
+        for probe in self._probes.values():
+            probe.begin()  # drops what an unfinished step left
+        self._due = []
+
+    def begin_step(self, step: int) -> None:
+        """Before the forward passes of optimizer step `step`."""
+        with self._clock:
+            if lap := self._clock.lap():
+                self._schedule.observe(lap.outside, lap.inside - sum(self._costs.values()), self._costs)
+            self._detach()
+            self._step, self._readings, self._costs = step, {}, {}
+            self._due = [self._probes[name] for name in self._schedule.due(step)]
+            for probe in list(self._due):
+                self._ask(probe, probe.begin)
+            if any(Need.OUTPUTS in probe.needs for probe in self._due):
+                self._attach()
+
+    def after_backward(self) -> None:
+        """Gradients are final: unscaled, of all micro-batches, not yet clipped."""
+        with self._clock:
+            self._detach()
+            for probe in list(self._due):
+                self._ask(probe, probe.after_backward)
+
+    def after_clip(self) -> None:
+        """Gradients were clipped."""
+        with self._clock:
+            for probe in list(self._due):
+                self._ask(probe, probe.after_clip)
+
+    def after_update(self) -> None:
+        """The optimizer has made its step."""
+        with self._clock:
+            for probe in list(self._due):
+                self._ask(probe, probe.after_update)
+
+    def end_step(self, scalars: Mapping[str, float | Tensor], *, epoch: float) -> None:
+        """Sends the step's frame: what was measured, and the loop's own `scalars` (numbers, or tensors of one element).
+
+        Nothing is sent where there is nothing. Tensors on a device are not waited for.
+
+        Raises:
+            ValueError: a scalar that was not announced, or a tensor with more than one element.
+        """
+        with self._clock:
+            readings = self._readings | self._checked(scalars)
+            if self._step - self._window_step >= OVERHEAD_EVERY:
+                readings["probe.overhead"] = self._clock.share()
+                self._window_step = self._step
+            self._due, self._readings = [], {}
+            if readings:
+                self._send(readings, epoch)
+
+    def tighten(self, steps: int) -> None:
+        """A detector sees trouble: measure at half of each cadence, unstretched, for so many steps from now."""
+        self._schedule.tighten(steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the probes start from and how far cadences are stretched: tensors, numbers, and dicts of them."""
+        return {
+            "schedule": self._schedule.state_dict(),
+            "probes": {name: probe.state_dict() for name, probe in self._probes.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up `state_dict`, between steps. State of probes that are not on here is passed over."""
+        self._schedule.load_state_dict(state["schedule"])
+        for name, probe in self._probes.items():
+            if name in state["probes"]:
+                probe.load_state_dict(state["probes"][name])
+
+    def _send(self, readings: dict[str, Tensor | float], epoch: float) -> None:
+        if layout := self._layouts.renewed(readings):
+            self._sink.layout(layout)
+        packed = pack(self._layouts.cut(readings))
+        self._sink.emit(
+            PendingFrame(
+                step=self._step, time=time.time(), epoch=epoch, layout=self._layouts.version, slices=packed.slices,
+                fetch=packed.fetch,
+            )
+        )  # fmt: skip
+
+    def _checked(self, scalars: Mapping[str, float | Tensor]) -> dict[str, Tensor | float]:
+        for name, value in scalars.items():
+            if name not in self._scalars:
+                raise ValueError(f"the scalar {name!r} was not announced; add it to `scalars` of the session")
+            if isinstance(value, Tensor) and value.numel() != 1:
+                raise ValueError(f"the scalar {name!r} is a tensor of shape {tuple(value.shape)}; pass one element")
+        return dict(scalars)
+
+    def _ask(self, probe: Probe, measure: Callable[[], Readings | None]) -> None:
+        """Calls a stage of a probe, counts its time, and switches it off where it raises."""
+        started = time.perf_counter()
+        name = probe.settings.name
+        try:
+            with torch.no_grad():
+                found = measure() or {}
+            # a model without parameters has vectors without values, which no frame can hold
+            self._readings |= {n: v for n, v in found.items() if not isinstance(v, Tensor) or v.numel()}
+        except Exception as error:
+            self._switch_off(probe, error)
+        else:
+            self._costs[name] = self._costs.get(name, 0.0) + time.perf_counter() - started
+
+    def _switch_off(self, probe: Probe, error: Exception) -> None:
+        name = probe.settings.name
+        self._probes.pop(name, None)
+        self._due = [other for other in self._due if other is not probe]
+        self._schedule.drop(name)
+        self._costs.pop(name, None)
+        trace = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
+        reason = f"{type(error).__name__}: {error}"[:1000]
+        self._sink.event("probe_disabled", self._step, {"probe": name, "reason": reason, "traceback": trace})
+
+    def _attach(self) -> None:
+        for leaf, module in enumerate(self._network.leaves.values()):
+            self._handles.append(module.register_forward_hook(self._hook(leaf)))
+
+    def _detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _hook(self, leaf: int) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+            if not self._network.model.training:
+                return
+            with self._clock:
+                tensor = first_tensor(output)
+                if tensor is None or not tensor.is_floating_point():
+                    return
+                self._layouts.see(leaf)
+                detached = tensor.detach()
+                for probe in [probe for probe in self._due if Need.OUTPUTS in probe.needs]:
+                    self._ask(probe, lambda probe=probe: probe.output(leaf, detached))  # type: ignore[misc]
+
+        return hook
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The tensor that a module's output is, or the first one in its tuple, list or mapping; else None."""
+    if isinstance(output, Tensor):
+        return output
+    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
+    return next((part for part in parts if isinstance(part, Tensor)), None)
+
+
+def _chosen(settings: Probes, network: Network) -> dict[str, Probe]:
+    """The probes that are on and whose needs can be met, by name."""
+    chosen: dict[str, Probe] = {}
+    for name, kind in PROBES.items():
+        own = getattr(settings, name)
+        if own.enabled and (network.probe_loss is not None or Need.PROBE_LOSS not in kind.needs):
+            chosen[name] = kind(own, network)
+    return chosen
+
+
+def _check_scalars(scalars: Sequence[str], probes: Any) -> None:
+    measured = {metric for probe in probes for metric in probe.settings.metrics} | {"probe.overhead"}
+    for name in scalars:
+        if name not in METRICS or METRICS[name].axis != "run":
+            known = ", ".join(sorted(m.name for m in METRICS.values() if m.axis == "run"))
+            raise ValueError(f"{name!r} is no scalar of the catalogue; use one of {known}")
+        if name in measured:
+            raise ValueError(f"{name!r} is measured by a probe; leave it to it")

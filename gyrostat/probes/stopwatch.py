@@ -1,0 +1,53 @@
+"""Tells time spent inside of something from time spent outside of it."""
+
+import time
+from types import TracebackType
+from typing import NamedTuple
+
+
+class Lap(NamedTuple):
+    """Seconds since the last lap."""
+
+    inside: float
+    outside: float
+
+
+class Stopwatch:
+    """A context manager whose inside is counted; entered again while it is inside, the outermost counts."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._entered = 0.0
+        self._inside = 0.0
+        self._lap: tuple[float, float] | None = None
+        self._window: tuple[float, float] | None = None
+
+    def __enter__(self) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            self._entered = time.perf_counter()
+            if self._window is None:
+                self._window = (self._entered, 0.0)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._inside += time.perf_counter() - self._entered
+
+    def lap(self) -> Lap | None:
+        """Times from the last call to this one; None at the first. To be called right after entering."""
+        last, self._lap = self._lap, (self._entered, self._inside)
+        if last is None:
+            return None
+        inside = self._inside - last[1]
+        return Lap(inside, self._entered - last[0] - inside)
+
+    def share(self) -> float:
+        """Share of wall time inside since the last call, or since the first entry."""
+        now = time.perf_counter()
+        inside = self._inside + (now - self._entered if self._depth else 0.0)
+        begun, before = self._window or (now, inside)
+        self._window = (now, inside)
+        return (inside - before) / (now - begun) if now > begun else 0.0

@@ -1,0 +1,263 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gyrostat.probes import ProbeSession
+from gyrostat.probes import base as registry
+from gyrostat.probes.base import Need, Probe, Readings
+from gyrostat.spec import probes as spec
+from gyrostat.spec.probes import Probes
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+def num_hooks(model: nn.Module) -> int:
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+
+
+def loss_of(model: nn.Module) -> Tensor:
+    return model(torch.ones(5, 3)).square().mean()
+
+
+@pytest.fixture
+def session(sink: Any) -> Iterator[tuple[ProbeSession, nn.Module, torch.optim.Optimizer]]:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ProbeSession(
+        model,
+        optimizer,
+        Probes(budget=None),
+        sink=sink,
+        scalars=["loss.train", "accuracy.train"],
+        probe_loss=lambda: loss_of(model),
+    ) as session:
+        yield session, model, optimizer
+
+
+def test_without_a_budget_each_probe_keeps_exactly_its_cadence(
+    sink: Any, session: Any, run_step: Callable[..., Tensor]
+) -> None:
+    watching, model, optimizer = session
+    losses = [run_step(watching, step, model, optimizer, lambda: loss_of(model)) for step in range(1, 101)]
+    for kind in spec.PROBES.values():
+        every = kind().every
+        for metric in set(kind.metrics) - {"curvature.preconditioned_sharpness"}:
+            found = [step for step, frame in sink.frames.items() if metric in frame]
+            assert found == [1, *range(every if every > 1 else 2, 101, every)], metric
+    assert [frame["loss.train"][0] for frame in sink.frames.values()] == [np.float32(loss) for loss in losses]
+    assert [step for step, frame in sink.frames.items() if "probe.overhead" in frame] == [50, 100]
+    assert all(0 < sink.frames[step]["probe.overhead"][0] < 1 for step in (50, 100))
+    assert sink.order[:2] == ["layout 1", "frame 1"]
+    assert sink.order.count("layout 1") == 1
+    assert not sink.events
+
+
+def test_hooks_are_there_only_in_the_forward_passes_of_due_steps(session: Any) -> None:
+    watching, model, _ = session
+    assert num_hooks(model) == 0
+    watching.begin_step(1)
+    assert num_hooks(model) == 3
+    watching.after_backward()
+    assert num_hooks(model) == 0
+    watching.after_update()
+    watching.end_step({}, epoch=0)
+    watching.begin_step(2)
+    assert num_hooks(model) == 0
+
+
+def test_hooks_are_gone_after_an_error_and_after_a_step_that_was_broken_off(session: Any, sink: Any) -> None:
+    watching, model, _ = session
+    watching.begin_step(1)
+    watching.begin_step(1)
+    assert num_hooks(model) == 3
+    with pytest.raises(RuntimeError, match="in training"), watching:
+        raise RuntimeError("in training")
+    assert num_hooks(model) == 0
+
+
+def test_a_probe_that_raises_is_switched_off_and_reported_and_training_goes_on(
+    sink: Any, run_step: Callable[..., Tensor]
+) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def broken() -> Tensor:
+        raise ValueError("no such batch")
+
+    settings = Probes(budget=None, curvature=spec.CurvatureProbe(every=2), gradients=spec.GradientsProbe(every=1))
+    with ProbeSession(model, optimizer, settings, sink=sink, scalars=["loss.train"], probe_loss=broken) as session:
+        for step in (1, 2, 3):
+            run_step(session, step, model, optimizer, lambda: loss_of(model))
+    ((kind, step, data),) = sink.events
+    assert (kind, step, data["probe"], data["reason"]) == (
+        "probe_disabled",
+        1,
+        "curvature",
+        "ValueError: no such batch",
+    )
+    assert "in broken" in data["traceback"]
+    assert all("gradient.norm" in frame for frame in sink.frames.values())
+    assert "weight.spectral_norm" in sink.frames[1]
+
+
+def test_a_probe_that_raises_in_a_hook_is_switched_off_too(
+    sink: Any, run_step: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "PROBES", dict(registry.PROBES))
+    monkeypatch.delitem(registry.PROBES, "activations")
+
+    class Fragile(Probe):
+        settings_type = spec.ActivationsProbe
+        needs = frozenset({Need.OUTPUTS})
+
+        def output(self, leaf: int, output: Tensor) -> None:
+            raise MemoryError("in a hook")
+
+    monkeypatch.setattr("gyrostat.probes.session.PROBES", registry.PROBES | {"activations": Fragile})
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with ProbeSession(model, optimizer, Probes(budget=None), sink=sink, scalars=["loss.train"]) as session:
+        run_step(session, 1, model, optimizer, lambda: loss_of(model))
+    assert [data["reason"] for _, _, data in sink.events] == ["MemoryError: in a hook"]
+    assert "gradient.norm" in sink.frames[1]
+    assert num_hooks(model) == 0
+
+
+def test_scalars_may_be_numbers_or_tensors_and_only_those_announced(session: Any, sink: Any) -> None:
+    watching, _, _ = session
+    watching.begin_step(2)
+    watching.end_step({"loss.train": torch.tensor([2.0], requires_grad=True), "accuracy.train": 1}, epoch=0.5)
+    assert {name: float(value[0]) for name, value in sink.frames[2].items()} == {"loss.train": 2, "accuracy.train": 1}
+    watching.begin_step(3)
+    with pytest.raises(ValueError, match=r"'loss\.validation' was not announced"):
+        watching.end_step({"loss.validation": 1.0}, epoch=0)
+    with pytest.raises(ValueError, match=r"shape \(3,\)"):
+        watching.end_step({"loss.train": torch.ones(3)}, epoch=0)
+
+
+def test_a_step_with_nothing_to_say_sends_nothing(session: Any, sink: Any) -> None:
+    watching, _, _ = session
+    watching.begin_step(2)
+    watching.after_backward()
+    watching.after_update()
+    watching.end_step({}, epoch=0)
+    assert not sink.frames
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("loss.trian", "no scalar of the catalogue"),
+        ("weight.norm", "no scalar"),
+        ("gradient.global_norm", "by a probe"),
+    ],
+)
+def test_scalars_that_mean_nothing_or_something_else_are_refused(sink: Any, name: str, message: str) -> None:
+    model = network()
+    with pytest.raises(ValueError, match=message):
+        ProbeSession(model, torch.optim.SGD(model.parameters()), Probes(), sink=sink, scalars=[name])
+
+
+def test_a_restored_session_measures_what_an_uninterrupted_one_does(
+    sink: Any, run_step: Callable[..., Tensor], tmp_path: Any
+) -> None:
+    settings = Probes(
+        budget=None, spectral=spec.SpectralProbe(every=1), curvature=spec.CurvatureProbe(every=1, tolerance=0.1)
+    )
+
+    def start(recorder: Any) -> tuple[nn.Module, torch.optim.Optimizer, ProbeSession]:
+        model = network()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+        probe_loss = lambda: loss_of(model)  # noqa: E731
+        return (
+            model,
+            optimizer,
+            ProbeSession(model, optimizer, settings, sink=recorder, scalars=["loss.train"], probe_loss=probe_loss),
+        )
+
+    model, optimizer, session = start(sink)
+    with session:
+        for step in range(1, 9):
+            run_step(session, step, model, optimizer, lambda: loss_of(model))
+            if step == 4:
+                saved = {"m": model.state_dict(), "o": optimizer.state_dict(), "s": session.state_dict()}
+                torch.save(saved, tmp_path / "checkpoint")
+    state = torch.load(tmp_path / "checkpoint", weights_only=True)
+    other = type(sink)()
+    model, optimizer, session = start(other)
+    model.load_state_dict(state["m"])
+    optimizer.load_state_dict(state["o"])
+    session.load_state_dict(state["s"])
+    with session:
+        for step in range(5, 9):
+            run_step(session, step, model, optimizer, lambda: loss_of(model))
+    for step in range(5, 9):
+        assert other.frames[step].keys() == sink.frames[step].keys()
+        for metric, values in other.frames[step].items():
+            np.testing.assert_array_equal(values, sink.frames[step][metric], err_msg=f"{metric} at {step}")
+
+
+def test_with_a_budget_the_curvature_of_a_small_net_is_stretched_and_tightening_brings_it_back(
+    sink: Any, run_step: Callable[..., Tensor]
+) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    settings = Probes(budget=0.001, curvature=spec.CurvatureProbe(every=4))
+    with ProbeSession(
+        model, optimizer, settings, sink=sink, scalars=["loss.train"], probe_loss=lambda: loss_of(model)
+    ) as session:
+        for step in range(1, 81):
+            run_step(session, step, model, optimizer, lambda: loss_of(model))
+            if step == 60:
+                session.tighten(8)
+    found = [step for step, frame in sink.frames.items() if "curvature.sharpness" in frame]
+    assert found[0] == 1
+    assert len([step for step in found if step <= 60]) <= 4
+    assert [step for step in found if 60 < step <= 68] == [62, 64, 66, 68]
+    assert len(sink.frames) == 80
+
+
+class Counting(nn.Module):
+    """Ten thousand modules, of which the hooks' cost would show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Identity() for _ in range(10_000))
+        self.weight = nn.Parameter(torch.ones(1))
+
+
+def test_ten_thousand_modules_cost_nothing_in_steps_that_measure_nothing(sink: Any) -> None:
+    model = Counting()
+    with ProbeSession(
+        model, torch.optim.SGD(model.parameters()), Probes(budget=None), sink=sink, scalars=[]
+    ) as session:
+        for step in (1, 2):
+            session.begin_step(step)
+            assert num_hooks(model) == (10_000 if step == 1 else 0)
+            for part in model.parts:
+                part(torch.ones(1))
+            session.after_backward()
+            session.after_update()
+            session.end_step({}, epoch=0)
+    assert len(sink.frames[1]["activation.mean"]) == 10_000
+    assert list(sink.frames) == [1]
+
+
+def test_readings_of_a_probe_may_be_empty(sink: Any) -> None:
+    model = nn.Sequential(nn.ReLU())
+    model.scale = nn.Parameter(torch.ones(()))
+    with ProbeSession(model, torch.optim.SGD(model.parameters()), Probes(), sink=sink, scalars=[]) as session:
+        session.begin_step(1)
+        session.after_backward()
+        session.after_update()
+        session.end_step({}, epoch=0)
+    assert not sink.events
+    readings: Readings = sink.frames[1]
+    assert set(readings) == {"weight.norm", "update.ratio", "gradient.norm", "gradient.global_norm"}
