@@ -20,7 +20,7 @@ _ADVISORY_LOCK = 7_239_114_902
 
 def head() -> str:
     """The revision that this code needs."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    revision = ScriptDirectory.from_config(configuration()).get_current_head()
     assert revision is not None, f"no migrations in {FOLDER}"
     return revision
 
@@ -33,14 +33,14 @@ def current(connection: Connection) -> str | None:
 def upgrade(connection: Connection, revision: str = "head") -> None:
     """Runs what is missing, on a connection whose transaction the caller commits."""
     _take_turn(connection)
-    command.upgrade(_config(connection), revision)
+    command.upgrade(configuration(connection), revision)
     _check_references(connection)
 
 
 def downgrade(connection: Connection, revision: str) -> None:
     """Goes back to an older revision; `base` drops everything."""
     _take_turn(connection)
-    command.downgrade(_config(connection), revision)
+    command.downgrade(configuration(connection), revision)
     _check_references(connection)
 
 
@@ -51,7 +51,8 @@ def differences(connection: Connection) -> list[Any]:
     return list(autogenerate.compare_metadata(context, Base.metadata))
 
 
-def _config(connection: Connection | None = None) -> Config:
+def configuration(connection: Connection | None = None) -> Config:
+    """Alembic's settings, without a file: the revisions of this program, on this connection."""
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.set_main_option("file_template", "%%(year)d_%%(month).2d_%%(day).2d_%%(slug)s")
