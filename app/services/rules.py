@@ -150,17 +150,34 @@ def backtest(session: Session, request: BacktestRequest) -> Backtest:
     rule = next(rule for rule in alert_rules.effective(overrides) if rule.kind == request.rule)
     if not rule.detector.metrics:
         raise Invalid(f"rule {request.rule!r} is raised from outside the measurements; there is nothing to replay")
-    frames = list(itertools.islice(_stored_frames(session, run.id, rule.detector.metrics), MAX_FRAMES + 1))
+    replay = _Replay(_stored_frames(session, run.id, rule.detector.metrics))
     context = _context(session, run.id, rule.detector.metrics, run.spec)
-    changes = Engine([rule], context, None).observe(frames[:MAX_FRAMES])
+    changes = Engine([rule], context, None).observe(replay)
     return Backtest(
         run=run.id,
         rule=rule.kind,
         settings=rule.detector.model_dump(),
-        frames=min(len(frames), MAX_FRAMES),
-        truncated=len(frames) > MAX_FRAMES,
+        frames=replay.num_frames,
+        truncated=replay.truncated,
         items=[_told(change) for change in changes],
     )
+
+
+class _Replay:
+    """The first `MAX_FRAMES` of some frames, counted as they pass."""
+
+    def __init__(self, frames: Iterator[FrameView]) -> None:
+        self._frames = frames
+        self.num_frames = 0
+        self.truncated = False
+
+    def __iter__(self) -> Iterator[FrameView]:
+        for frame in self._frames:
+            if self.num_frames == MAX_FRAMES:
+                self.truncated = True
+                return
+            self.num_frames += 1
+            yield frame
 
 
 def _check(overrides: Mapping[str, RuleOverride]) -> None:

@@ -1,5 +1,7 @@
 """Alerts in the database: opened with the frames that show them, seen, resolved and muted by people."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -18,30 +20,44 @@ from tests.app.control import at, get, start
 from tests.app.measured import NOW, Sender
 
 
-def test_frames_open_update_and_resolve_an_alert_in_their_own_transaction(database: Database) -> None:
-    sender = trained(database)
+@pytest.fixture
+def database(sqlite_database: Database) -> Database:
+    """Where the kind of database makes no difference."""
+    return sqlite_database
+
+
+@pytest.fixture
+def either(database_url: str) -> Iterator[Database]:
+    """Once of each kind."""
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+def test_frames_open_update_and_resolve_an_alert_in_their_own_transaction(either: Database) -> None:
+    sender = trained(either)
     broken = np.ones((1, len(MODULES)))
     broken[0, 5] = np.nan
     assert sender.frames([10], {"loss.train": np.array([np.nan])}).tighten
-    (found,) = alerts_of(database, run=sender.run_id)
+    (found,) = alerts_of(either, run=sender.run_id)
     assert (found.kind, found.severity, found.state, found.names) == ("non_finite", "critical", "open", [])
     assert np.isnan(found.evidence[0].value)
     assert found.model_dump(mode="json")["evidence"][0]["value"] == "NaN"
     sender.frames([11], {"activation.rms": broken})
-    assert alerts_of(database)[0].names == [MODULES[5]]
+    assert alerts_of(either)[0].names == [MODULES[5]]
     losses(sender, range(12, 40), [2.3] * 28)
-    (found,) = alerts_of(database)
+    (found,) = alerts_of(either)
     assert (found.id, found.state, found.resolved_step, found.last_step) == (found.id, "resolved", 31, 31)
-    assert [change.kind for change in alert(database, found.id).changes] == ["opened", "updated", "resolved"]
+    assert [change.kind for change in alert(either, found.id).changes] == ["opened", "updated", "resolved"]
 
 
-def test_a_repeated_batch_judges_nothing_twice(database: Database) -> None:
-    sender = trained(database)
+def test_a_repeated_batch_judges_nothing_twice(either: Database) -> None:
+    sender = trained(either)
     batch = sender.batch([1], {"loss.train": np.array([np.inf])})
     for _ in range(3):
         sender.send(batch)
-    (found,) = alerts_of(database)
-    assert len(alert(database, found.id).changes) == 1
+    (found,) = alerts_of(either)
+    assert len(alert(either, found.id).changes) == 1
 
 
 def test_memory_goes_on_between_batches_and_over_a_restart_of_the_backend(database_url: str) -> None:
@@ -115,18 +131,18 @@ def test_what_was_not_measured_and_columns_with_gaps_are_judged_as_such(database
     assert alerts_of(database) == []
 
 
-def test_acknowledging_is_idempotent_and_impossible_once_resolved(database: Database) -> None:
-    diverge(trained(database))
-    (found,) = alerts_of(database)
+def test_acknowledging_is_idempotent_and_impossible_once_resolved(either: Database) -> None:
+    diverge(trained(either))
+    (found,) = alerts_of(either)
     for _ in range(2):
-        seen = database.write(lambda session: alerting.acknowledge(session, found.id, "looking", at(60)))
+        seen = either.write(lambda session: alerting.acknowledge(session, found.id, "looking", at(60)))
     assert (seen.state, seen.acknowledged_at) == ("acknowledged", at(60))
     assert [(change.kind, change.note) for change in seen.changes][1:] == [("acknowledged", "looking")]
-    database.write(lambda session: alerting.resolve(session, found.id, "", at(70)))
+    either.write(lambda session: alerting.resolve(session, found.id, "", at(70)))
     with pytest.raises(Conflict, match="resolved already"):
-        database.write(lambda session: alerting.acknowledge(session, found.id, "", at(80)))
+        either.write(lambda session: alerting.acknowledge(session, found.id, "", at(80)))
     with pytest.raises(NotFound, match="no alert 'nope'"):
-        database.write(lambda session: alerting.acknowledge(session, "nope", "", at(80)))
+        either.write(lambda session: alerting.acknowledge(session, "nope", "", at(80)))
 
 
 def test_an_acknowledged_alert_still_resolves_by_itself(database: Database) -> None:
@@ -138,46 +154,46 @@ def test_an_acknowledged_alert_still_resolves_by_itself(database: Database) -> N
     assert alert(database, found.id).state == "resolved"
 
 
-def test_what_was_resolved_by_hand_is_opened_anew_when_it_goes_on(database: Database) -> None:
-    sender = trained(database)
+def test_what_was_resolved_by_hand_is_opened_anew_when_it_goes_on(either: Database) -> None:
+    sender = trained(either)
     diverge(sender)
-    (found,) = alerts_of(database)
-    closed = database.write(lambda session: alerting.resolve(session, found.id, "let it be", at(60)))
+    (found,) = alerts_of(either)
+    closed = either.write(lambda session: alerting.resolve(session, found.id, "let it be", at(60)))
     assert (closed.state, closed.resolved_at, closed.changes[-1].note) == ("resolved", at(60), "let it be")
     losses(sender, [21], [90.0])
-    (newest,) = alerts_of(database, state="open")
-    (old,) = alerts_of(database, state="resolved")
+    (newest,) = alerts_of(either, state="open")
+    (old,) = alerts_of(either, state="resolved")
     assert (newest.opened_step, old.id) == (21, found.id)
 
 
-def test_a_muted_alert_is_kept_but_not_counted(database: Database) -> None:
-    sender = trained(database)
+def test_a_muted_alert_is_kept_but_not_counted(either: Database) -> None:
+    sender = trained(either)
     diverge(sender)
-    (found,) = alerts_of(database)
-    assert database.write(lambda session: alerting.mute(session, found.id, "known", at(60))).muted
-    assert get(database, sender.run_id).alerts == {}
-    shown = database.write(lambda session: alerting.mute(session, found.id, "", at(61), muted=False))
+    (found,) = alerts_of(either)
+    assert either.write(lambda session: alerting.mute(session, found.id, "known", at(60))).muted
+    assert get(either, sender.run_id).alerts == {}
+    shown = either.write(lambda session: alerting.mute(session, found.id, "", at(61), muted=False))
     assert not shown.muted
     assert [change.kind for change in shown.changes] == ["opened", "muted", "unmuted"]
 
 
-def test_alerts_are_listed_newest_first_page_by_page_and_filtered(database: Database) -> None:
-    sender = trained(database)
+def test_alerts_are_listed_newest_first_page_by_page_and_filtered(either: Database) -> None:
+    sender = trained(either)
     for number in range(5):
         losses(sender, [100 * number + 1], [np.nan])
         losses(sender, range(100 * number + 2, 100 * number + 40), [2.3] * 38)
     seen, cursor = [], None
     for _ in range(3):
-        with database.read() as session:
+        with either.read() as session:
             page = alerting.list_alerts(session, run=sender.run_id, cursor=cursor, limit=2)
         seen += [found.id for found in page.items]
         cursor = page.next
     assert cursor is None
     assert len(set(seen)) == 5
-    assert alerts_of(database, state="open") == []
-    assert alerts_of(database, run="other") == []
-    assert len(alerts_of(database, state=["resolved", "open"], kind="non_finite")) == 5
-    with database.read() as session, pytest.raises(Invalid, match="cursor"):
+    assert alerts_of(either, state="open") == []
+    assert alerts_of(either, run="other") == []
+    assert len(alerts_of(either, state=["resolved", "open"], kind="non_finite")) == 5
+    with either.read() as session, pytest.raises(Invalid, match="cursor"):
         alerting.list_alerts(session, cursor="bm90IGpzb24=")
 
 

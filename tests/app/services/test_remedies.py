@@ -1,5 +1,7 @@
 """Applying remedies to forks and to running trainings, and judging what came of it."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,20 @@ from tests.app.control import at, claim, get, register, report
 from tests.app.measured import Sender
 
 
+@pytest.fixture
+def database(sqlite_database: Database) -> Database:
+    """Where the kind of database makes no difference."""
+    return sqlite_database
+
+
+@pytest.fixture
+def either(database_url: str) -> Iterator[Database]:
+    """Once of each kind."""
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
 def apply(database: Database, alert_id: str, number: int = 0, mode: remedies.Mode = "fork") -> Applied:
     return database.write(lambda session: remedies.apply(session, alert_id, number, mode, at(100)))
 
@@ -22,20 +38,20 @@ def number_of(database: Database, alert_id: str, stabilizer: str | None) -> int:
     return next(number for number, remedy in enumerate(offered) if remedy.stabilizer == stabilizer)
 
 
-def test_a_fork_begins_at_the_last_checkpoint_before_the_onset(database: Database) -> None:
-    sender = trained(database, preset="sick-large-rate")
+def test_a_fork_begins_at_the_last_checkpoint_before_the_onset(either: Database) -> None:
+    sender = trained(either, preset="sick-large-rate")
     losses(sender, range(1, 251), [2.3] * 250)
     for step in (100, 200, 300):
-        report(database, sender.run_id, 1, "checkpoint", step=step, best=False)
+        report(either, sender.run_id, 1, "checkpoint", step=step, best=False)
     losses(sender, range(251, 261), [90.0] * 10)
-    (found,) = alerts_of(database, kind="divergence")
-    applied = apply(database, found.id, number_of(database, found.id, None))
+    (found,) = alerts_of(either, kind="divergence")
+    applied = apply(either, found.id, number_of(either, found.id, None))
     assert (applied.mode, applied.from_step) == ("fork", 200)
-    fork = get(database, applied.run)
+    fork = get(either, applied.run)
     assert (fork.parent, fork.parent_step, fork.state) == (sender.run_id, 200, "queued")
     assert fork.spec is not None
     assert fork.spec["optimizer"]["learning_rate"] == pytest.approx(0.25)
-    change = alert(database, found.id).changes[-1]
+    change = alert(either, found.id).changes[-1]
     assert (change.kind, change.data["run"]) == ("remedy_applied", applied.run)
     assert "from step 200" in change.note
 
@@ -99,16 +115,16 @@ def _end(database: Database, run: str, final: float, *, diverging: bool = False)
     ],
 )
 def test_when_the_fork_has_ended_the_alert_says_what_came_of_it(
-    database: Database, parent: float, fork: float, diverging: bool, gone: bool, better: bool
+    either: Database, parent: float, fork: float, diverging: bool, gone: bool, better: bool
 ) -> None:
-    sender = trained(database, preset="sick-large-rate")
+    sender = trained(either, preset="sick-large-rate")
     diverge(sender)
     sender.frames([50], {"loss.validation": np.array([parent])})
-    report(database, sender.run_id, 1, "finished", step=50)
-    (found,) = alerts_of(database, kind="divergence")
-    applied = apply(database, found.id)
-    _end(database, applied.run, fork, diverging=diverging)
-    judged = alert(database, found.id).changes[-1]
+    report(either, sender.run_id, 1, "finished", step=50)
+    (found,) = alerts_of(either, kind="divergence")
+    applied = apply(either, found.id)
+    _end(either, applied.run, fork, diverging=diverging)
+    judged = alert(either, found.id).changes[-1]
     assert judged.kind == "remedy_judged"
     assert (judged.data["alert_gone"], judged.data["better"], judged.data["remedy"]) == (gone, better, 0)
     assert ("did not come back" in judged.note) is gone

@@ -1,5 +1,7 @@
 """Rules for all runs, and what a rule would have said of a stored one."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,20 @@ from gyrostat.spec.run import RuleOverride
 from tests.app.alarmed import alert, alerts_of, diverge, losses, trained
 from tests.app.alerts.streams import MATRICES, PARAMETERS
 from tests.app.control import at
+
+
+@pytest.fixture
+def database(sqlite_database: Database) -> Database:
+    """Where the kind of database makes no difference."""
+    return sqlite_database
+
+
+@pytest.fixture
+def either(database_url: str) -> Iterator[Database]:
+    """Once of each kind."""
+    opened = Database(database_url)
+    yield opened
+    opened.close()
 
 
 def put(database: Database, **overrides: RuleOverride) -> list[rules.RuleView]:
@@ -31,9 +47,9 @@ def test_every_rule_is_listed_with_its_thresholds(database: Database) -> None:
     assert next(rule for rule in listed if rule.kind == "divergence").settings["factor"] == 3.0
 
 
-def test_putting_rules_replaces_all_changes(database: Database) -> None:
-    put(database, divergence=RuleOverride(settings={"factor": 7.0}), dead_units=RuleOverride(enabled=False))
-    listed = {rule.kind: rule for rule in put(database, divergence=RuleOverride(severity="info"))}
+def test_putting_rules_replaces_all_changes(either: Database) -> None:
+    put(either, divergence=RuleOverride(settings={"factor": 7.0}), dead_units=RuleOverride(enabled=False))
+    listed = {rule.kind: rule for rule in put(either, divergence=RuleOverride(severity="info"))}
     assert (listed["divergence"].settings["factor"], listed["divergence"].severity) == (3.0, "info")
     assert listed["dead_units"].enabled
     assert [rule.kind for rule in listed.values() if rule.changed] == ["divergence"]
@@ -70,14 +86,14 @@ def test_a_backtest_says_what_the_rule_said_and_what_another_threshold_would_hav
     assert len(alerts_of(database)) == 1
 
 
-def test_a_backtest_puts_layers_together_again(database: Database) -> None:
-    sender = trained(database)
+def test_a_backtest_puts_layers_together_again(either: Database) -> None:
+    sender = trained(either)
     norms = np.ones((10, len(PARAMETERS)))
     norms[:, ::2] = np.geomspace(1e-8, 1.0, len(MATRICES))
     sender.frames(range(5, 55, 5), {"gradient.norm": norms})
-    (item,) = backtest(database, sender.run_id, "vanishing_gradient").items
+    (item,) = backtest(either, sender.run_id, "vanishing_gradient").items
     assert item.names[:2] == list(MATRICES[:2])
-    assert backtest(database, sender.run_id, "dead_units").frames == 0
+    assert backtest(either, sender.run_id, "dead_units").frames == 0
 
 
 def test_what_cannot_be_tried_says_why(database: Database) -> None:
