@@ -1,10 +1,11 @@
 """The backend's settings, from `GYROSTAT_*` variables."""
 
+import json
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -12,7 +13,9 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 class AppSettings(BaseSettings):
     """Everything an operator can set; unknown `GYROSTAT_` variables of other parts are ignored."""
 
-    model_config = SettingsConfigDict(env_prefix="GYROSTAT_", frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="GYROSTAT_", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
 
     host: str = "127.0.0.1"
     """Address to listen on; anything but loopback needs a token."""
@@ -24,8 +27,8 @@ class AppSettings(BaseSettings):
     """SQLAlchemy URL; empty is an SQLite file in the data folder."""
     token: SecretStr | None = None
     """Bearer token that every request must carry; required beyond loopback. At least 16 characters."""
-    hosts: list[str] = Field(default_factory=list)
-    """Host names this service is reached under, besides loopback and `host`."""
+    hosts: Annotated[list[str], NoDecode] = Field(default_factory=list)
+    """Host names this service is reached under, besides loopback and `host`; separated by commas, or a JSON list."""
     max_body_bytes: int = Field(8 << 20, ge=1024)
     """Largest request body."""
     heartbeat_seconds: float = Field(2.0, gt=0)
@@ -37,10 +40,21 @@ class AppSettings(BaseSettings):
     max_attempts: int = Field(5, ge=1)
     """A run whose workers were lost this often is `lost`."""
 
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _separated(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        if given.lstrip().startswith("["):
+            return json.loads(given)
+        return [name.strip() for name in given.split(",") if name.strip()]
+
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
         if self.token is not None and len(self.token.get_secret_value()) < 16:
-            raise ValueError("GYROSTAT_TOKEN is shorter than 16 characters; use a random one, as `openssl rand -hex 24` makes")
+            raise ValueError(
+                "GYROSTAT_TOKEN is shorter than 16 characters; use a random one, as `openssl rand -hex 24` makes"
+            )
         if self.host not in LOOPBACK and self.token is None:
             raise ValueError(
                 f"GYROSTAT_HOST={self.host} is reachable from other machines and no GYROSTAT_TOKEN is set; "

@@ -7,7 +7,8 @@ FORMATS = {"date-time": "2026-03-14T09:26:53.589793Z", "binary": "…"}
 NAMES: dict[str, Any] = {
     "id": "5f0c2f9d3b1a4e77",
     "run": "5f0c2f9d3b1a4e77",
-    "parent": None,
+    "run_id": "5f0c2f9d3b1a4e77",
+    "name": "digits-mlp-1",
     "project": "default",
     "step": 120,
     "attempt": 1,

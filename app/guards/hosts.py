@@ -45,7 +45,7 @@ class HostGuard:
         shown = ", ".join(given)[:100] or "none"
         return BadRequest(
             f"Host is {shown!r}, which is not a name of this service; "
-            f"add it to GYROSTAT_HOSTS (a JSON list of names), known are {', '.join(sorted(self._names))}"
+            f"add it to GYROSTAT_HOSTS, known are {', '.join(sorted(self._names))}"
         )
 
     def _origin(self, headers: Headers) -> Forbidden | None:

@@ -41,8 +41,36 @@ class Failure(View):
     """Its end, where it is long."""
 
 
+EXAMPLE = {
+    "id": "5f0c2f9d3b1a4e77",
+    "name": "digits-mlp-1",
+    "project": "default",
+    "tags": ["baseline"],
+    "notes": "",
+    "state": "running",
+    "reason": "training began at step 0",
+    "wanted": None,
+    "step": 120,
+    "steps": 1000,
+    "spec": {"task": {"kind": "classification", "dataset": {"kind": "digits"}}, "steps": 1000},
+    "parent": None,
+    "parent_step": None,
+    "attempt": 1,
+    "revision": 31,
+    "failure": None,
+    "worker": "desk-1",
+    "alerts": {"warning": 1},
+    "created_at": "2026-03-14T09:26:51.102933Z",
+    "started_at": "2026-03-14T09:26:53.589793Z",
+    "ended_at": None,
+    "updated_at": "2026-03-14T09:27:40.411058Z",
+}
+
+
 class RunView(View):
     """One training."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: str
     name: str

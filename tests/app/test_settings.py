@@ -1,0 +1,47 @@
+"""Settings: what is refused, and that the operator's page tells of each."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import AppSettings
+
+OPERATIONS = Path(__file__).parent.parent.parent / "docs" / "operations.md"
+
+
+@pytest.mark.parametrize("name", AppSettings.model_fields)
+def test_every_setting_is_told_with_its_default(name: str) -> None:
+    rows = [line for line in OPERATIONS.read_text().splitlines() if line.startswith(f"| `GYROSTAT_{name.upper()}` |")]
+    assert len(rows) == 1
+    default = AppSettings.model_fields[name].get_default(call_default_factory=True)
+    if default not in (None, "", []):
+        assert f"`{default}`" in rows[0]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org", "127.0.0.1.example.org", ""])
+def test_an_address_beyond_loopback_needs_a_token(host: str) -> None:
+    with pytest.raises(ValidationError, match="GYROSTAT_TOKEN"):
+        AppSettings(host=host)
+    AppSettings(host=host, token="0123456789abcdef")  # type: ignore[arg-type]
+
+
+def test_times_of_silence_must_follow_each_other() -> None:
+    with pytest.raises(ValidationError, match="heartbeat_seconds < unreachable_seconds < lease_seconds"):
+        AppSettings(heartbeat_seconds=10)
+
+
+@pytest.mark.parametrize("given", ["a.example, b.example", '["a.example", "b.example"]', "a.example,b.example,"])
+def test_host_names_come_separated_by_commas_or_as_json(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("GYROSTAT_HOSTS", given)
+    assert AppSettings().hosts == ["a.example", "b.example"]
+
+
+def test_host_names_that_cannot_be_read_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GYROSTAT_HOSTS", "[broken")
+    with pytest.raises(ValidationError):
+        AppSettings()
+
+
+def test_the_token_is_never_shown() -> None:
+    assert "0123456789abcdef" not in repr(AppSettings(token="0123456789abcdef"))  # type: ignore[arg-type]
