@@ -165,4 +165,7 @@ def _decompress(frame: bytes, count: int, size: int) -> npt.NDArray[np.uint8]:
         plain = _local.decompressor.decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise DamagedBlock(f"a frame cannot be decompressed: {error}") from error
-    return np.ascontiguousarray(np.frombuffer(plain, dtype=np.uint8).reshape(size, count).T)
+    words = np.empty((count, size), dtype=np.uint8)
+    for place, column in enumerate(np.frombuffer(plain, dtype=np.uint8).reshape(size, count)):
+        words[:, place] = column  # several times as fast as a copy of the transposed array
+    return words
