@@ -21,7 +21,7 @@ class Body(BaseModel):
     )
 
 
-EXAMPLE_SPEC = {
+EXAMPLE_SPEC: dict[str, Any] = {
     "task": {"kind": "classification", "dataset": "digits"},
     "model": {"kind": "mlp", "depth": 3, "width": 128, "activation": "relu"},
     "init": "he_normal",

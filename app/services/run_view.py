@@ -41,7 +41,7 @@ class Failure(View):
     """Its end, where it is long."""
 
 
-EXAMPLE = {
+EXAMPLE: dict[str, Any] = {
     "id": "5f0c2f9d3b1a4e77",
     "name": "digits-mlp-1",
     "project": "default",

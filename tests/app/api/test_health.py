@@ -7,7 +7,8 @@ import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.services import scrape
+from app.services import runs, scrape
+from app.services.run_requests import RunRequest
 from app.services.telemetry import Telemetry
 from app.storage.database import Database, Session
 from app.storage.tables import Metric
@@ -77,8 +78,11 @@ def test_active_runs_show_their_newest_scalars_whatever_their_name(database: Dat
 
 
 def test_the_number_of_runs_shown_is_bounded(sqlite_database: Database) -> None:
-    for _ in range(scrape.MAX_RUNS + 5):
-        start(sqlite_database, preset=None, attached=True)
+    def attach(session: Session) -> None:
+        for number in range(scrape.MAX_RUNS + 5):
+            runs.start(session, RunRequest(attached=True, name=f"run {number}"), at(number))
+
+    sqlite_database.write(attach)
     text = scrape.exposition(sqlite_database, Telemetry()).decode()
     assert text.count("gyrostat_run_step{") == scrape.MAX_RUNS
     assert f'gyrostat_runs{{state="running"}} {scrape.MAX_RUNS + 5}.0' in text
