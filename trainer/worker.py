@@ -34,9 +34,9 @@ from trainer.launch.delivery import Delivery
 from trainer.launch.local import LocalLauncher
 
 TICK_SECONDS = 0.1
-INTERRUPT_SECONDS = 10.0
+INTERRUPT_SECONDS = 8.0
 """How long trainings may take to write their last checkpoint when the agent is told to go."""
-DELIVERY_SECONDS = 4.0
+DELIVERY_SECONDS = 3.0
 """How long the agent then tries to deliver what is left; the rest is sent at its next start."""
 FIRST_DELIVERY_SECONDS = 10.0
 """How long claiming waits for what an earlier agent left: it may be the end of a run that is queued again."""

@@ -29,7 +29,7 @@ from trainer.launch.base import Job
 from trainer.launch.delivery import open_stream
 
 REPORT_SECONDS = 0.25
-DELIVERY_SECONDS = 5.0
+DELIVERY_SECONDS = 3.0
 """How long an ended training waits for the backend to take its last frames; the agent sends what is left."""
 
 ORPHANED = 3
