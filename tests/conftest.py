@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Two cores are shared by the tests, their servers and their workers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from app.storage.database import Database
 from tests.databases import NoServer, database_on, make_template, postgresql_server
+
+# A busy machine is no failure; many examples are worth little more than some.
+settings.register_profile("suite", deadline=None, max_examples=50)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,8 @@ class LevelBlock:
 
 def encode(steps: npt.NDArray[np.int64], values: Float32Array) -> bytes:
     """A level-0 block of `values` (rows, width) at `steps` (rows,)."""
+    if not 0 < values.size <= MAX_VALUES:
+        raise ValueError(f"a block holds 1..{MAX_VALUES} values, got {values.shape[0]} rows of {values.shape[1]}")
     frames = [_pack_steps(steps), _pack_words(values)]
     return _assemble(RAW, values.shape, frames)
 
@@ -96,8 +98,6 @@ def decode_level(body: bytes) -> LevelBlock:
 
 def _assemble(kind: int, shape: tuple[int, ...], frames: list[bytes]) -> bytes:
     rows, width = shape
-    if not rows or not width or rows * width > MAX_VALUES:
-        raise ValueError(f"a block holds 1..{MAX_VALUES} values, got {rows} rows of {width}")
     head = _HEADER.pack(_MAGIC, VERSION, kind, len(frames), rows, width)
     rest = struct.pack(f"<{len(frames)}I", *map(len, frames)) + b"".join(frames)
     return head + _CRC.pack(zlib.crc32(rest, zlib.crc32(head))) + rest

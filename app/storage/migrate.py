@@ -1,5 +1,6 @@
 """Brings a database to the newest revision of `migrations/`, in one transaction that holds or leaves nothing."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "migrations"
 _ADVISORY_LOCK = 7_239_114_902
 
 
+@cache
 def head() -> str:
     """The revision that this code needs."""
     revision = ScriptDirectory.from_config(configuration()).get_current_head()
