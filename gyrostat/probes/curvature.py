@@ -18,9 +18,9 @@ _WARM_PRODUCTS = 3
 """Products at least from a warm start; with fewer, the random part has shown nothing yet."""
 
 _STRICTER = 10
-"""A residual says that *some* eigenvalue is near. Asked for `tolerance` itself, one measurement in a hundred of small nets
-in training settled on the second eigenvalue, up to 10 % too low; asked for a tenth of it, none of 800. That takes two more
-products.
+"""A residual says that *some* eigenvalue is near. Asked for `tolerance` itself, one measurement in a hundred of small
+nets in training settled on the second eigenvalue, up to 10 % too low; asked for a tenth of it, none of 800. That takes
+two more products.
 """
 
 _BASIS_BYTES = 2**28

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_CHUNK = 65_536
+_CHUNK = 131_072
 """Elements looked at together on a CPU: they stay in its cache between the operations, so memory is read once."""
 
 _UNDERFLOW, _OVERFLOW = 1e-30, 1e35

@@ -23,30 +23,44 @@ def pack(readings: Mapping[str, Tensor | float]) -> Packed:
     On CUDA the copy goes to pinned memory, behind the work already queued, and `fetch` waits for it. Values on other
     accelerators are copied at once. What is changed after this call does not reach the vector.
     """
-    here = {
-        name: value for name, value in readings.items() if not isinstance(value, Tensor) or value.device.type == "cpu"
-    }
-    there = {name: value for name, value in readings.items() if isinstance(value, Tensor) and name not in here}
+    here: list[tuple[slice, Tensor | float]] = []
+    there: list[Tensor] = []
     slices: dict[str, tuple[int, int]] = {}
     end = 0
-    for name, value in [*here.items(), *there.items()]:
+    for name, value in readings.items():
+        if isinstance(value, Tensor) and not value.is_cpu:
+            there.append(value.detach())
+            continue
         start, end = end, end + (value.numel() if isinstance(value, Tensor) else 1)
         slices[name] = (start, end)
+        here.append((slice(start, end), value))
+    on_host = end
+    for name, value in readings.items():
+        if isinstance(value, Tensor) and not value.is_cpu:
+            start, end = end, end + value.numel()
+            slices[name] = (start, end)
     vector = np.empty(end, dtype=np.float32)
     with np.errstate(over="ignore"):
-        for name, value in here.items():
-            vector[slice(*slices[name])] = (
-                value.detach().to(torch.float32).numpy() if isinstance(value, Tensor) else value
-            )
+        for place, value in here:
+            vector[place] = _on_host(value)
     if not there:
         return Packed(slices, lambda: vector)
-    arrive = _copied([value.detach() for value in there.values()])
+    arrive = _copied(there)
 
     def fetch() -> Float32Array:
-        vector[end - sum(value.numel() for value in there.values()) :] = arrive()
+        vector[on_host:] = arrive()
         return vector
 
     return Packed(slices, fetch)
+
+
+def _on_host(value: Tensor | float) -> Float32Array | float:
+    if not isinstance(value, Tensor):
+        return value
+    if value.ndim == 0:
+        return value.item()  # many times faster than through numpy, and losses come in every step
+    array: Float32Array = value.detach().to(torch.float32).numpy()
+    return array
 
 
 def _copied(values: list[Tensor]) -> Callable[[], Float32Array]:

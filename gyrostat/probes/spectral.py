@@ -31,7 +31,8 @@ class Spectral(Probe):
 
     def after_update(self) -> Readings:
         """σ₁ of the new weights."""
-        with torch.no_grad():
+        # a loop that runs whole steps under autocast would have the products in half precision
+        with torch.no_grad(), torch.autocast(self.network.device.type, enabled=False):
             values = [self._largest(name, p.detach()) for name, p in self.network.matrices.items()]
         if not values:
             return {}

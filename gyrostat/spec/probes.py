@@ -60,7 +60,7 @@ class ActivationsProbe(Probe):
 
 
 class SpectralProbe(Probe):
-    """Largest singular value of each weight matrix, by power iteration that starts from the last one's vector."""
+    """Largest singular value of each weight matrix, by an iteration that starts from the last one's vector."""
 
     name: ClassVar[str] = "spectral"
     metrics: ClassVar[tuple[str, ...]] = ("weight.spectral_norm",)

@@ -67,6 +67,17 @@ def test_a_large_random_matrix_whose_singular_values_crowd_is_still_right(sink: 
     assert sink.frames[1]["weight.spectral_norm"][0] == pytest.approx(true_norms(model)["weight"], rel=1e-3)
 
 
+def test_under_autocast_the_products_keep_their_precision(sink: Any, only: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(40, 30)
+    with ProbeSession(model, torch.optim.SGD(model.parameters()), only("spectral"), sink=sink, scalars=[]) as session:
+        session.begin_step(1)
+        with torch.autocast("cpu", torch.bfloat16):
+            session.after_update()
+        session.end_step({}, epoch=0)
+    assert sink.frames[1]["weight.spectral_norm"][0] == pytest.approx(true_norms(model)["weight"], rel=1e-3)
+
+
 def test_a_matrix_with_nan_gives_nan_and_recovers_with_it(sink: Any, only: Any) -> None:
     torch.manual_seed(0)
     model = nn.Linear(5, 4)

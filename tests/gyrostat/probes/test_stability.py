@@ -60,7 +60,7 @@ def adam_growth(relative: float, weight_decay: float, cls: type[torch.optim.Adam
     assert bound is not None
     assert is_adaptive(optimizer)
     curvature = 1.0
-    for _ in range(1000):
+    for _ in range(500):
         theta.grad = curvature * theta.detach()
         optimizer.step()
         optimizer.state[theta]["step"].fill_(at_step - 1)
