@@ -9,11 +9,15 @@ from trainer.checkpoints import CheckpointStore
 
 
 class Keeper:
-    """Decides when a checkpoint is due, writes it and tells of it."""
+    """Decides when a checkpoint is due, writes it and tells of it.
+
+    Attributes:
+        kept_step: the step that needs no checkpoint any more: the last written, or the one that was resumed.
+    """
 
     def __init__(self, spec: RunSpec, *, run: str, parts: state.Parts, store: CheckpointStore, stream: Sink) -> None:
         self._spec, self._run, self._parts, self._store, self._stream = spec, run, parts, store, stream
-        self._kept_step = parts.progress.step
+        self.kept_step = 0
         self._validation: tuple[int, float] | None = None
         self._improved = False
 
@@ -27,9 +31,9 @@ class Keeper:
     def keep(self, *, regular: bool) -> None:
         """Writes a checkpoint where a `regular` one is due, or this step is the best yet; once a step."""
         step = self._parts.progress.step
-        if step == self._kept_step or not (regular or self._improved):
+        if step == self.kept_step or not (regular or self._improved):
             return
-        self._kept_step = step
+        self.kept_step = step
         loss = self._validation[1] if self._validation is not None and self._validation[0] == step else None
         best, self._improved = self._improved, False
         try:

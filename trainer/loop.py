@@ -12,7 +12,7 @@ from gyrostat.spec.gradients import Clip, ClipNorm
 from gyrostat.spec.run import RunSpec
 from trainer import state
 from trainer.checkpoints import Checkpoint, CheckpointStore
-from trainer.control import Control, Ending
+from trainer.control import Adjustment, Control, Ending
 from trainer.keeper import Keeper
 from trainer.pace import METRICS, Pace
 from trainer.stabilizers import gradients, optimizers, schedules
@@ -63,78 +63,99 @@ def train(
         CheckpointError: a checkpoint of this run does not fit its spec.
     """
     torch.manual_seed(spec.seed)
-    optimizer = optimizers.build(spec.optimizer, task.model)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    probes = ProbeSession(
-        task.model,
-        optimizer,
-        spec.probes,
-        sink=stream,
-        scalars=("loss.train", *task.scalars, "optimizer.learning_rate", *METRICS),
-        probe_loss=_probe_loss(spec, task),
-    )
-    done = state.Progress()
-    parts = state.Parts(model=task.model, optimizer=optimizer, probes=probes, progress=done, seed=spec.seed)
-    _take_up(parts, start, run, stream)
-    stream.event("started", done.step, _circumstances(task, start))
-    keeper = Keeper(spec, run=run, parts=parts, store=checkpoints, stream=stream)
-    pace = Pace(samples_per_step=task.samples_per_step, device=task.device)
-
-    task.model.train()
-    with probes:
+    training = _Training(spec, run=run, task=task, stream=stream, checkpoints=checkpoints)
+    training.take_up(start)
+    done = training.done
+    with training.probes:
         while done.step < spec.steps and control.ending is None:
-            # Steps count from 1; schedules and data count the steps done before.
-            step, last = done.step + 1, done.step + 1 == spec.steps
-
             # What a person or a detector asked for while the training ran holds from here on.
-            _heed(control, done, probes, stream)
-            factor = schedules.factor(spec.schedule, step - 1, spec.steps) * done.learning_rate_factor
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
-
-            # The gradient of the mean loss over the whole batch, in however many pieces it is computed.
-            probes.begin_step(step)
-            optimizer.zero_grad(set_to_none=True)
-            scalars = _accumulate_gradients(spec, task, task.batches.batch(step - 1))
-            probes.after_backward()
-
-            # A loss that is not finite ends nothing: the user asked for so many steps, and detectors do the judging.
-            if gradients.clip(task.model.parameters(), _clipping(spec, done)) is not None:
-                probes.after_clip()
-            optimizer.step()
-            done.step = step
-            probes.after_update()
-
-            # Validation belongs to the frame of the step that led to it, and not to the training's pace.
-            scalars |= {"optimizer.learning_rate": rates[0] * factor, **pace.step(last=last)}
-            if last or step % spec.validation.every == 0:
-                with pace.stopped():
-                    validated = task.validate(task.model, spec.validation.max_batches)
-                    keeper.validated(float(validated["loss.validation"]))
-                scalars |= validated
-            probes.end_step(scalars, epoch=task.batches.epoch(step))
-            progress(step)
-
-            # After its frame, so that a checkpoint that is known of has all frames before it.
-            with pace.stopped():
-                keeper.keep(regular=last or step % spec.checkpoints.every == 0)
-
+            for change in control.adjustments():
+                training.adjust(change)
+            if control.trouble:
+                control.trouble = False
+                training.probes.tighten(TIGHTEN_STEPS)
+            training.step()
+            progress(done.step)
         # An end that somebody asked for leaves a checkpoint of the very last step, whichever that was.
-        keeper.keep(regular=True)
-
+        training.keeper.keep(regular=True)
     ending = "finished" if done.step >= spec.steps or control.ending is None else control.ending
     stream.event(ending, done.step, {})
     return Outcome(ending, done.step)
 
 
-def _heed(control: Control, done: state.Progress, probes: ProbeSession, stream: Sink) -> None:
-    for change in control.adjustments():
-        done.adjust(change)
+class _Training:
+    """The parts of a training, wired up, and one step of it."""
+
+    def __init__(self, spec: RunSpec, *, run: str, task: Task, stream: Sink, checkpoints: CheckpointStore) -> None:
+        self.spec, self.run, self.task, self.stream = spec, run, task, stream
+        self.optimizer = optimizers.build(spec.optimizer, task.model)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.probes = ProbeSession(
+            task.model,
+            self.optimizer,
+            spec.probes,
+            sink=stream,
+            scalars=("loss.train", *task.scalars, "optimizer.learning_rate", *METRICS),
+            probe_loss=_probe_loss(spec, task),
+        )
+        self.done = state.Progress()
+        self.parts = state.Parts(
+            model=task.model, optimizer=self.optimizer, probes=self.probes, progress=self.done, seed=spec.seed
+        )
+        self.keeper = Keeper(spec, run=run, parts=self.parts, store=checkpoints, stream=stream)
+        self.pace = Pace(samples_per_step=task.samples_per_step, device=task.device)
+
+    def take_up(self, start: Checkpoint | None) -> None:
+        """Goes to where the training begins, and says so."""
+        if start is not None and start.run == self.run:
+            state.resume(self.parts, start)
+        elif start is not None and (notes := state.branch_off(self.parts, start)):
+            message = f"forked from step {start.step} of run {start.run}, but for: {'; '.join(notes)}"
+            self.stream.event("log", start.step, {"level": "warning", "message": message})
+        self.keeper.kept_step = self.done.step
+        self.stream.event("started", self.done.step, _circumstances(self.task, start))
+        self.task.model.train()
+
+    def adjust(self, change: Adjustment) -> None:
+        """A live change, from the next step on and on record."""
+        self.done.adjust(change)
         data = {"by": "control", **change.model_dump(exclude_unset=True)}
-        stream.event("intervention", done.step + 1, data)
-    if control.trouble:
-        control.trouble = False
-        probes.tighten(TIGHTEN_STEPS)
+        self.stream.event("intervention", self.done.step + 1, data)
+
+    def step(self) -> None:
+        """One optimizer step, with everything that is due at it."""
+        spec, task, probes = self.spec, self.task, self.probes
+        # Steps count from 1; schedules and data count the steps done before.
+        step, last = self.done.step + 1, self.done.step + 1 == spec.steps
+        factor = schedules.factor(spec.schedule, step - 1, spec.steps) * self.done.learning_rate_factor
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+        # The gradient of the mean loss over the whole batch, in however many pieces it is computed.
+        probes.begin_step(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        scalars = _accumulate_gradients(spec, task, task.batches.batch(step - 1))
+        probes.after_backward()
+
+        # A loss that is not finite ends nothing: the user asked for so many steps, and detectors do the judging.
+        if gradients.clip(task.model.parameters(), _clipping(spec, self.done)) is not None:
+            probes.after_clip()
+        self.optimizer.step()
+        self.done.step = step
+        probes.after_update()
+
+        # Validation belongs to the frame of the step that led to it, and not to the training's pace.
+        scalars |= {"optimizer.learning_rate": self.rates[0] * factor, **self.pace.step(last=last)}
+        if last or step % spec.validation.every == 0:
+            with self.pace.stopped():
+                validated = task.validate(task.model, spec.validation.max_batches)
+                self.keeper.validated(float(validated["loss.validation"]))
+            scalars |= validated
+        probes.end_step(scalars, epoch=task.batches.epoch(step))
+
+        # After its frame, so that a checkpoint that is known of has all frames before it.
+        with self.pace.stopped():
+            self.keeper.keep(regular=last or step % spec.checkpoints.every == 0)
 
 
 def _clipping(spec: RunSpec, done: state.Progress) -> Clip | None:
@@ -158,16 +179,6 @@ def _probe_loss(spec: RunSpec, task: Task) -> Callable[[], Tensor] | None:
         return None
     batch = task.probe_batch(spec.probes.curvature.batch_size)
     return lambda: task.loss(task.model, batch)[0]
-
-
-def _take_up(parts: state.Parts, start: Checkpoint | None, run: str, stream: Sink) -> None:
-    if start is None:
-        return
-    if start.run == run:
-        state.resume(parts, start)
-    elif notes := state.branch_off(parts, start):
-        message = f"forked from step {start.step} of run {start.run}, but for: {'; '.join(notes)}"
-        stream.event("log", start.step, {"level": "warning", "message": message})
 
 
 def _circumstances(task: Task, start: Checkpoint | None) -> dict[str, Any]:
