@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_diabetes
 
 from gyrostat.spec.data import Diabetes
 from trainer.data.samples import Labelled
@@ -13,5 +12,7 @@ from trainer.data.sources import SOURCES
 @SOURCES.implements(Diabetes)
 def diabetes(settings: Diabetes, data_root: Path | None) -> Labelled:
     """442 patients, ten columns as measured, one target."""
+    from sklearn.datasets import load_diabetes  # as slow to load as torch, and most processes do without
+
     bunch = load_diabetes(scaled=False)
     return Labelled(torch.from_numpy(bunch.data), torch.from_numpy(bunch.target).unsqueeze(1), outputs=1)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits
 
 from gyrostat.spec.data import Digits
 from trainer.data.samples import Labelled
@@ -13,5 +12,7 @@ from trainer.data.sources import SOURCES
 @SOURCES.implements(Digits)
 def digits(settings: Digits, data_root: Path | None) -> Labelled:
     """1797 images (1, 8, 8) in ten classes."""
+    from sklearn.datasets import load_digits  # as slow to load as torch, and most processes do without
+
     bunch = load_digits()
     return Labelled(torch.from_numpy(bunch.images).unsqueeze(1), torch.from_numpy(bunch.target).long(), outputs=10)
