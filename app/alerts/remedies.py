@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.alerts import reading
 from app.alerts.model import AlertChange, Remedy
 from gyrostat.spec.architectures import Mlp, ResNet, Transformer
 from gyrostat.spec.catalogue import STABILIZERS, merge_patch
@@ -100,7 +101,7 @@ def smaller_rate(case: Case, factor: float = 0.1) -> Iterator[Remedy]:
     yield Remedy(
         title=f"Learning rate times {factor:g}",
         stabilizer=None,
-        patch={"optimizer": {"learning_rate": float(f"{rate * factor:.6g}")}},
+        patch={"optimizer": {"learning_rate": _rounded(rate * factor)}},
         control={"learning_rate_factor": factor},
         reason=(
             f"The rate is {rate:g}. {_facts(case)} Steps of {factor:g} times the length stay where the loss is "
@@ -112,6 +113,9 @@ def smaller_rate(case: Case, factor: float = 0.1) -> Iterator[Remedy]:
 
 def warmup(case: Case) -> Iterator[Remedy]:
     """A rate that rises slowly, for a tenth of the run; a longer one where there is one."""
+    ratio = case.value("update.ratio")
+    if ratio is not None and ratio < 1e-3:
+        return
     had = case.spec.schedule.warmup
     steps = max(1, case.spec.steps // 10) if had is None else min(had.steps * 3, case.spec.steps // 3)
     if had is not None and steps <= had.steps:
@@ -164,7 +168,7 @@ def residual(case: Case) -> Iterator[Remedy]:
 
 
 def fitting_activation(case: Case) -> Iterator[Remedy]:
-    """ReLU with He initialization instead of an activation that saturates."""
+    """ReLU with He initialization instead of an activation that saturates, with a tenth of the rate for SGD."""
     kind = case.spec.model.activation.kind
     if kind not in SATURATING:
         return
@@ -173,7 +177,11 @@ def fitting_activation(case: Case) -> Iterator[Remedy]:
         f"The slope of {kind} is {slope}, and {case.spec.model.depth} layers multiply it. ReLU's is 1 where it is "
         "active, and He initialization keeps the signal's scale under it."
     )
-    patch = {"model": {"activation": {"kind": "relu"}}, "init": {"kind": "he_normal"}}
+    patch: dict[str, Any] = {"model": {"activation": {"kind": "relu"}}, "init": {"kind": "he_normal"}}
+    if case.spec.optimizer.kind == "sgd":
+        # a rate that did nothing while no gradient arrived is too large as soon as one does
+        patch["optimizer"] = {"learning_rate": _rounded(case.spec.optimizer.learning_rate / 10)}
+        reason += " The rate is made ten times smaller, since it was tuned to a gradient that hardly arrived."
     yield _technique("activation.relu", patch, reason, title="ReLU with He initialization", source=_AUTOTRAINER)
 
 
@@ -264,17 +272,16 @@ def larger_epsilon(case: Case) -> Iterator[Remedy]:
 
 
 def rate_in_proportion(case: Case) -> Iterator[Remedy]:
-    """The rate that brings the update to the usual thousandth of the weight."""
+    """The rate that makes updates a thousandth of the weights; not where only some layers move too little."""
     ratio = case.value("update.ratio")
-    if not ratio or ratio <= 0:
-        yield from smaller_rate(case)
+    if not ratio or (ratio < 1e-3 and len(case.alert.names) < min(case.spec.model.depth, reading.MAX_NAMES)):
         return
     factor = float(f"{min(max(1e-3 / ratio, 0.01), 10.0):.1g}")
     rate = case.spec.optimizer.learning_rate
     yield Remedy(
         title=f"Learning rate times {factor:g}",
         stabilizer=None,
-        patch={"optimizer": {"learning_rate": float(f"{rate * factor:.6g}")}},
+        patch={"optimizer": {"learning_rate": _rounded(rate * factor)}},
         control={"learning_rate_factor": factor},
         reason=(
             f"{_facts(case)} A step usually moves a matrix by about 0.001 of its norm; {factor:g} times the rate of "
@@ -316,13 +323,17 @@ PROPOSALS: dict[str, tuple[Propose, ...]] = {
     "non_finite": (smaller_steps, normalize, residual, larger_epsilon),
     "divergence": (smaller_steps, normalize, residual),
     "exploding_gradient": (smaller_steps, normalize, residual),
-    "vanishing_gradient": (fitting_activation, normalize, residual, fitting_init, adaptive, shallower),
+    "vanishing_gradient": (residual, fitting_activation, normalize, fitting_init, adaptive, shallower),
     "dead_units": (smaller_rate, normalize, smooth_activation, fitting_init, clip),
     "loss_spike": (clip, faster_second_moment, half_rate, warmup),
     "sharpness": (warmup, smaller_rate, normalize, larger_batch),
-    "update_ratio": (rate_in_proportion, warmup, adaptive),
+    "update_ratio": (rate_in_proportion, warmup, residual, fitting_activation, adaptive),
 }
 """Kind of alert -> what may cure it, best first."""
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.6g}")
 
 
 def _facts(case: Case) -> str:
@@ -336,9 +347,11 @@ def _healthy_norm(case: Case) -> float:
 
 
 def _fitting_norm(spec: RunSpec) -> tuple[str, dict[str, Any]]:
-    if isinstance(spec.model, Transformer | Mlp):
+    if isinstance(spec.model, Transformer):
         return "layer", {"kind": "layer"}
     if spec.data.batch_size // spec.accumulation.steps >= 16:
         return "batch", {"kind": "batch"}
+    if isinstance(spec.model, Mlp):
+        return "layer", {"kind": "layer"}
     groups = nearest_divisor(spec.model.width, GroupNorm.model_fields["groups"].default)
     return "group", {"kind": "group", "groups": groups}

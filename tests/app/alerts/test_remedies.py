@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
+from app.alerts import detectors as _registered  # noqa: F401  (importing it fills the registry)
 from app.alerts.base import DETECTORS
 from app.alerts.model import AlertChange, Evidence
 from app.alerts.remedies import remedies_for
@@ -56,11 +59,28 @@ def test_applying_all_of_them_one_after_the_other_leaves_nothing_endless() -> No
     assert remedies_for(_alert("vanishing_gradient"), document) == ()
 
 
-def test_a_deep_sigmoid_net_is_first_offered_relu_with_he_initialization() -> None:
-    first, second, *_ = remedies_for(_alert("vanishing_gradient"), PRESETS["sick-deep-sigmoid"].document)
-    assert first.patch == {"model": {"activation": {"kind": "relu"}}, "init": {"kind": "he_normal"}}
-    assert second.stabilizer == "norm.layer"
+def test_a_deep_sigmoid_net_is_offered_skips_then_relu_at_a_smaller_rate_then_normalization() -> None:
+    first, second, third, *_ = remedies_for(_alert("vanishing_gradient"), PRESETS["sick-deep-sigmoid"].document)
+    assert first.stabilizer == "connection.residual"
     assert "12 layers" in first.reason
+    assert second.patch == {
+        "model": {"activation": {"kind": "relu"}},
+        "init": {"kind": "he_normal"},
+        "optimizer": {"learning_rate": 0.01},
+    }
+    assert third.stabilizer == "norm.batch"
+
+
+def test_where_only_some_layers_hardly_move_the_rate_is_not_the_remedy() -> None:
+    few = replace(_alert("update_ratio"), names=("layers.0.linear.weight",), evidence=(_low(),))
+    offered = remedies_for(few, PRESETS["sick-deep-sigmoid"].document)
+    assert [remedy.stabilizer for remedy in offered] == ["connection.residual", "activation.relu", "optimizer.adamw"]
+    every = replace(few, names=tuple(f"layers.{i}.linear.weight" for i in range(13)))
+    assert remedies_for(every, PRESETS["sick-deep-sigmoid"].document)[0].control == {"learning_rate_factor": 10.0}
+
+
+def _low() -> Evidence:
+    return Evidence(metric="update.ratio", name="x", step=30, value=1e-9, threshold=1e-6, text="it hardly moved")
 
 
 def test_a_rate_far_too_large_is_made_smaller_first_also_live() -> None:

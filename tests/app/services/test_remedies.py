@@ -61,7 +61,7 @@ def test_a_remedy_that_changes_start_or_schedule_is_tried_from_scratch(database:
     report(database, sender.run_id, 1, "checkpoint", step=5, best=False)
     diverge(sender)
     (found,) = alerts_of(database, kind="divergence")
-    for stabilizer in ("schedule.linear_warmup", "norm.layer"):
+    for stabilizer in ("schedule.linear_warmup", "norm.batch"):
         assert apply(database, found.id, number_of(database, found.id, stabilizer)).from_step is None
 
 
@@ -85,7 +85,7 @@ def test_what_cannot_be_applied_says_why(database: Database) -> None:
     with pytest.raises(NotFound, match="no alert"):
         apply(database, "nope")
     with pytest.raises(Conflict, match="to a fork instead"):
-        apply(database, found.id, number_of(database, found.id, "norm.layer"), "live")
+        apply(database, found.id, number_of(database, found.id, "norm.batch"), "live")
     report(database, sender.run_id, 1, "finished", step=20)
     with pytest.raises(Conflict, match="only a run that a worker trains"):
         apply(database, found.id, 0, "live")
