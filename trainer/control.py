@@ -16,8 +16,10 @@ class Adjustment(BaseModel):
 
     learning_rate_factor: float | None = Field(None, gt=0, le=1e6)
     """On top of the schedule."""
-    clip_norm: float | None = Field(None, gt=0, le=1e6)
+    clip_norm: float | None = Field(None, gt=0, le=1e12)
     """Largest global gradient norm, in place of the spec's."""
+    tighten_probes: bool | None = None
+    """True: the probes look closer for a while."""
 
 
 class Control:

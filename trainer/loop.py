@@ -119,6 +119,8 @@ class _Training:
     def adjust(self, change: Adjustment) -> None:
         """A live change, from the next step on and on record."""
         self.done.adjust(change)
+        if change.tighten_probes:
+            self.probes.tighten(TIGHTEN_STEPS)
         data = {"by": "control", **change.model_dump(exclude_unset=True)}
         self.stream.event("intervention", self.done.step + 1, data)
 
@@ -160,7 +162,10 @@ class _Training:
 
 def _clipping(spec: RunSpec, done: state.Progress) -> Clip | None:
     """The spec's clipping, or the live limit that stands in for it."""
-    return spec.gradients.clip if done.clip_norm is None else ClipNorm(max_norm=done.clip_norm)
+    if done.clip_norm is None:
+        return spec.gradients.clip
+    # as it was taken: a live limit may be looser than what a spec should say
+    return ClipNorm.model_construct(max_norm=done.clip_norm)
 
 
 def _accumulate_gradients(spec: RunSpec, task: Task, batch: Batch) -> dict[str, Any]:
@@ -177,7 +182,7 @@ def _accumulate_gradients(spec: RunSpec, task: Task, batch: Batch) -> dict[str, 
 def _probe_loss(spec: RunSpec, task: Task) -> Callable[[], Tensor] | None:
     if not spec.probes.curvature.enabled:
         return None
-    batch = task.probe_batch(spec.probes.curvature.batch_size)
+    batch = task.probe_batch(spec.probes.curvature.batch_size or spec.data.batch_size)
     return lambda: task.loss(task.model, batch)[0]
 
 

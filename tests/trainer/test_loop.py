@@ -172,7 +172,7 @@ def test_a_live_change_holds_from_the_next_step_and_survives_resuming(tmp_path):
 
 def test_a_live_change_of_null_goes_back_to_the_spec(tmp_path):
     control = Control()
-    control.adjust(Adjustment(learning_rate_factor=0.5))
+    control.adjust(Adjustment(learning_rate_factor=0.5, clip_norm=1e12, tighten_probes=True))
     back = ask_at(5, lambda: control.adjust(Adjustment(learning_rate_factor=None)))
     recording = trained(document("digits-mlp", schedule="constant"), tmp_path, control=control, progress=back)
     rates = recording.scalars("optimizer.learning_rate")
