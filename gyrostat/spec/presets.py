@@ -29,6 +29,9 @@ class Preset:
 PRESETS: dict[str, Preset] = {}
 """Every preset by its id."""
 
+PROBE_BUDGET = 0.2
+"""Ten times the default: a run of half a minute shall show as many sharpness points as one of hours does by default."""
+
 
 def preset(
     title: str, *, healthy: bool = True, expected_alerts: tuple[str, ...] = ()
@@ -39,7 +42,8 @@ def preset(
         name = build.__name__.replace("_", "-")
         if name in PRESETS:
             raise TypeError(f"two presets are named {name!r}")
-        PRESETS[name] = Preset(id=name, title=title, healthy=healthy, expected_alerts=expected_alerts, document=build())
+        document = build() | {"probes": {"budget": PROBE_BUDGET}}
+        PRESETS[name] = Preset(id=name, title=title, healthy=healthy, expected_alerts=expected_alerts, document=document)
         return build
 
     return register

@@ -84,11 +84,12 @@ class CurvatureProbe(Probe):
     )
     every: int = Field(50, ge=1, le=1_000_000)
     """Optimizer steps between two measurements; the budget may stretch it."""
-    batch_size: int = Field(256, ge=1, le=65_536)
-    """Samples of the fixed probe batch; part of the metric's meaning, since a small batch overstates sharpness."""
+    batch_size: int | None = Field(None, ge=1, le=65_536)
+    """Samples of the fixed probe batch, part of the metric's meaning, since a small batch overstates sharpness; null
+    takes as many as the training's own batch has."""
     tolerance: float = Field(0.01, gt=0, le=0.5)
     """Relative error of the eigenvalue at which the iteration stops."""
-    max_products: int = Field(30, ge=2, le=1000)
+    max_products: int = Field(20, ge=2, le=1000)
     """Hessian-vector products of one measurement, at most."""
 
 
