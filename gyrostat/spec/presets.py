@@ -43,7 +43,9 @@ def preset(
         if name in PRESETS:
             raise TypeError(f"two presets are named {name!r}")
         document = build() | {"probes": {"budget": PROBE_BUDGET}}
-        PRESETS[name] = Preset(id=name, title=title, healthy=healthy, expected_alerts=expected_alerts, document=document)
+        PRESETS[name] = Preset(
+            id=name, title=title, healthy=healthy, expected_alerts=expected_alerts, document=document
+        )
         return build
 
     return register
