@@ -31,10 +31,13 @@ class Outcome:
     step: int
 
 
-def prepare(spec: RunSpec, device: torch.device) -> None:
-    """Makes this process compute the same numbers every time. Call it once, before anything is built."""
-    if spec.threads is not None:
-        torch.set_num_threads(spec.threads)
+def prepare(spec: RunSpec, device: torch.device, *, threads: int | None = None) -> None:
+    """Makes this process compute the same numbers every time. Call it once, before anything is built.
+
+    `threads` is used where the spec says nothing; None leaves torch's own choice.
+    """
+    if (chosen := spec.threads or threads) is not None:
+        torch.set_num_threads(chosen)
     # on a CPU this costs nothing; on an accelerator it forbids operations that have no deterministic form
     torch.use_deterministic_algorithms(device.type == "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -61,6 +61,7 @@ def capture(parts: Parts) -> dict[str, Any]:
         "optimizer": {"kind": type(parts.optimizer).__name__, **parts.optimizer.state_dict()},
         "random": _random_state(),
         "seed": parts.seed,
+        "threads": torch.get_num_threads(),
         "probes": parts.probes.state_dict(),
         "progress": vars(parts.progress).copy(),
     }

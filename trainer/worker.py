@@ -104,7 +104,13 @@ class Agent:
     def _job(self, assignment: Assignment) -> Job:
         options = self._options
         return Job.of(
-            assignment, server=options.server, data=options.data, data_root=options.data_root, device=options.device
+            assignment,
+            server=options.server,
+            data=options.data,
+            data_root=options.data_root,
+            device=options.device,
+            # trainings side by side that each take every core slow one another down several times over
+            threads=max(1, (os.cpu_count() or 1) // options.slots),
         )
 
     def _start(self, assignment: Assignment) -> None:

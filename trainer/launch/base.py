@@ -19,6 +19,7 @@ class Job(BaseModel):
         server: the backend's address. Its token stays in the environment, GYROSTAT_TOKEN.
         data: the worker's folder. data_root: the user's own files, which specs may name.
         device: auto, cpu or cuda.
+        threads: CPU threads of a training whose spec does not say; a resumed one keeps those it began with.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,9 +32,19 @@ class Job(BaseModel):
     data: Path
     data_root: Path | None
     device: Literal["auto", "cpu", "cuda"]
+    threads: int | None = Field(None, ge=1)
 
     @classmethod
-    def of(cls, assignment: Assignment, *, server: str, data: Path, data_root: Path | None, device: str) -> "Job":
+    def of(
+        cls,
+        assignment: Assignment,
+        *,
+        server: str,
+        data: Path,
+        data_root: Path | None,
+        device: str,
+        threads: int | None = None,
+    ) -> "Job":
         """The job of an assignment.
 
         Raises:
@@ -46,6 +57,7 @@ class Job(BaseModel):
                 "data": data,
                 "data_root": data_root,
                 "device": device,
+                "threads": threads,
             }
         )
 

@@ -69,9 +69,12 @@ def main() -> None:
 def _train(job: Job, *, stream: Stream, control: Control, reports: "Reports") -> None:
     spec = parse(job.spec).spec
     device = choose(job.device)
-    loop.prepare(spec, device)
-    task = tasks.build(spec, data_root=job.data_root, device=device)
     store = CheckpointStore(job.checkpoints)
+    start = _start(job, store, stream)
+    # sums in another number of threads differ in their last bits, so a run keeps the number that it began with
+    began_with = start.state["threads"] if start is not None and start.run == job.run else job.threads
+    loop.prepare(spec, device, threads=began_with)
+    task = tasks.build(spec, data_root=job.data_root, device=device)
     loop.train(
         spec,
         run=job.run,
@@ -79,7 +82,7 @@ def _train(job: Job, *, stream: Stream, control: Control, reports: "Reports") ->
         stream=stream,
         checkpoints=store,
         control=control,
-        start=_start(job, store, stream),
+        start=start,
         progress=reports.at,
     )
 
