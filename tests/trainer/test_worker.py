@@ -97,7 +97,7 @@ def test_runs_are_trained_stopped_abandoned_and_interrupted_while_the_backend_co
     backend.start()
     eventually(lambda: "finished" in backend.kinds("quick"))
     assert list(backend.losses["quick", 1]) == list(range(1, 151))
-    assert backend.registrations == 2
+    eventually(lambda: backend.registrations == 2)
     reported = {report.run for heartbeat in backend.heartbeats for report in heartbeat.running}
     assert reported == {"quick", "endless"}
 
