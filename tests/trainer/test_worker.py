@@ -114,7 +114,7 @@ def test_runs_are_trained_stopped_abandoned_and_interrupted_while_the_backend_co
     eventually(lambda: len(children(worker)) == 2 and backend.losses["taken", 1] and backend.losses["last", 1])
     backend.abandon = ["taken"]
     eventually(lambda: len(children(worker)) == 1)
-    assert backend.kinds("taken") == ["started"]
+    assert set(backend.kinds("taken")) <= {"started", "checkpoint"}
 
     # Told to go, it leaves nothing behind but checkpoints.
     worker.terminate()
