@@ -38,6 +38,7 @@
       const answer = await fetch(url);
       const figure = await answer.json();
       if (!answer.ok) throw new Error(figure.detail || `The service answered ${answer.status}.`);
+      await window.gyrostatPlotly;
       await show(panel, figure);
       shown.set(panel, key);
     } catch (error) {

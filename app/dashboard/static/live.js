@@ -1,4 +1,4 @@
-// Keeps a page current: listens to the event stream, fetches the page's fragment, swaps what has changed.
+// Keeps a page current: listens to the event stream, fetches the page's fragment, takes over what has changed.
 "use strict";
 (() => {
   const region = document.querySelector("[data-fragment]");
@@ -16,24 +16,6 @@
     connection.title = title;
   }
 
-  // What the user opened, and where the focus is, survive a swap.
-  function swap(old, fresh) {
-    const open = new Map([...old.querySelectorAll("details[id]")].map((each) => [each.id, each.open]));
-    const focused = old.contains(document.activeElement) ? place(document.activeElement) : null;
-    for (const each of fresh.querySelectorAll("details[id]")) if (open.has(each.id)) each.open = open.get(each.id);
-    old.replaceWith(fresh);
-    if (focused) fresh.querySelector(focused)?.focus({ preventScroll: true });
-  }
-
-  function place(element) {
-    if (element.id) return `#${CSS.escape(element.id)}`;
-    for (const name of ["data-post", "data-open", "href"]) {
-      const value = element.getAttribute(name);
-      if (value) return `[${name}="${CSS.escape(value)}"]`;
-    }
-    return element.tagName === "SUMMARY" && element.parentElement.id ? `#${CSS.escape(element.parentElement.id)} > summary` : null;
-  }
-
   function append(old, fresh) {
     for (const child of [...fresh.children]) if (!document.getElementById(child.id)) old.append(child);
   }
@@ -44,11 +26,7 @@
       const old = document.getElementById(fresh.id);
       if (!old) continue;
       if (fresh.dataset.merge === "append") append(old, fresh);
-      else if (old.dataset.from !== fresh.outerHTML) {
-        const text = fresh.outerHTML;
-        swap(old, fresh);
-        fresh.dataset.from = text;
-      }
+      else window.gyrostatMorph(old, fresh);
     }
     ages();
     document.dispatchEvent(new CustomEvent("gyrostat:merged"));
@@ -92,10 +70,11 @@
       soon(); // whatever happened between drawing the page and listening
     });
     source.addEventListener("error", () => show("lost", "Reconnecting", "The stream of events was interrupted."));
-    for (const kind of ["state", "alert", "frames", "checkpoint", "log", "failed"]) {
+    for (const kind of ["state", "alert", "frames", "checkpoint", "intervention", "probe_disabled"]) {
       source.addEventListener(kind, (event) => {
-        soon();
         const data = JSON.parse(event.data);
+        if (kind === "state" && data.new === "deleted" && region.dataset.run) return location.assign("/");
+        soon();
         if (kind === "frames") document.dispatchEvent(new CustomEvent("gyrostat:frames", { detail: data }));
         if (kind === "alert" && data.change === "opened") announcer.textContent = `New ${data.severity} alert: ${data.kind}. ${data.summary || ""}`;
         if (kind === "state" && region.dataset.run) announcer.textContent = `The run is ${data.new}.`;
