@@ -61,9 +61,9 @@ class Backend:
         answer = self._post("/v1/workers", registration)
         return _read(answer, Registered)
 
-    def heartbeat(self, worker: str, heartbeat: Heartbeat) -> HeartbeatAnswer:
+    def heartbeat(self, worker: str, heartbeat: Heartbeat, *, timeout: float = ANSWER_SECONDS) -> HeartbeatAnswer:
         """Renews leases; brings commands back."""
-        answer = self._post(f"/v1/workers/{worker}:heartbeat", heartbeat)
+        answer = self._post(f"/v1/workers/{worker}:heartbeat", heartbeat, timeout=timeout)
         return _read(answer, HeartbeatAnswer)
 
     def claim(self, worker: str, *, wait_seconds: float) -> Assignment | None:

@@ -14,6 +14,8 @@ CLAIM_SECONDS = 20.0
 """How long one claim waits for a run to be queued."""
 RETRY_SECONDS = (0.5, 10.0)
 """First and longest pause before the backend is asked again after a failure."""
+GOODBYE_SECONDS = 2.0
+"""How long a leaving worker waits for the backend to hear of it."""
 MAX_REPORTS, MAX_DONE = 256, 1000
 
 log = structlog.get_logger()
@@ -57,6 +59,15 @@ class Contact:
             thread = threading.Thread(target=loop, name=loop.__name__.strip("_"), daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def announce_leaving(self) -> None:
+        """Says at once that no more runs are wanted, so that a waiting claim does not take back what is given up."""
+        if self._registered is not None:
+            goodbye = Heartbeat(running=self.reports[:MAX_REPORTS], leaving=True)
+            try:
+                self.answers.put(self._backend.heartbeat(self._registered.id, goodbye, timeout=GOODBYE_SECONDS))
+            except BackendError as error:
+                self._failed(error)
 
     def end(self, timeout: float = 0.0) -> None:
         """Ends heartbeats; waits up to `timeout` seconds for a claim under way, then leaves it to the process's end."""
@@ -112,7 +123,8 @@ class Contact:
     def _send_heartbeat(self, registered: Registered) -> None:
         with self._done_lock:
             done = sorted(self._done)[:MAX_DONE]
-        answer = self._backend.heartbeat(registered.id, Heartbeat(running=self.reports[:MAX_REPORTS], done=done))
+        report = Heartbeat(running=self.reports[:MAX_REPORTS], done=done, leaving=self._leaving.is_set())
+        answer = self._backend.heartbeat(registered.id, report)
         with self._done_lock:
             self._done.difference_update(done)
         self._worked()

@@ -171,6 +171,7 @@ class Agent:
 
     def _leave(self) -> None:
         log.info("leaving: trainings write their checkpoints", trainings=len(self._trainings))
+        self._contact.announce_leaving()
         deadline = time.monotonic() + INTERRUPT_SECONDS
         self._tick()
         for training in self._trainings.values():

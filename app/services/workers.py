@@ -37,7 +37,7 @@ class WorkerView(View):
     pid: int
     device: str
     slots: int
-    """Runs it trains at once."""
+    """Runs it trains at once; 0 while it is leaving."""
     datasets: list[str]
     """Data sets that it can load."""
     version: str
@@ -78,6 +78,8 @@ def heartbeat(
     """
     worker = _found(session, worker_id)
     worker.heard_at = now
+    if report.leaving:
+        worker.slots = 0
     if report.done:
         worker_repository.mark_done(session, worker.id, report.done, now)
     commands: list[Command] = []
@@ -119,7 +121,8 @@ def has_work(session: Session, worker_id: str) -> bool:
     Raises:
         NotFound: no such worker; it shall register again.
     """
-    return bool(worker_repository.queued(session, _found(session, worker_id).datasets))
+    worker = _found(session, worker_id)
+    return worker.slots > 0 and bool(worker_repository.queued(session, worker.datasets))
 
 
 def claim(session: Session, worker_id: str, settings: AppSettings, now: datetime) -> Assignment | None:
@@ -130,7 +133,7 @@ def claim(session: Session, worker_id: str, settings: AppSettings, now: datetime
     """
     worker = _found(session, worker_id)
     worker.heard_at = now
-    for run_id in worker_repository.queued(session, worker.datasets):
+    for run_id in worker_repository.queued(session, worker.datasets) if worker.slots else ():
         if worker_repository.take(session, run_id):
             return _assigned(session, worker, run_id, settings, now)
     return None

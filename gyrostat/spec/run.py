@@ -93,4 +93,4 @@ class RunSpec(Settings):
     seed: int = Field(0, ge=0, lt=2**31)
     """Of initialization, data order and dropout."""
     threads: int | None = Field(None, ge=1, le=1024)
-    """CPU threads of the training process; null shares the cores among the worker's slots. A resumed run keeps its own."""
+    """CPU threads of the training process; null shares the cores among the worker's slots; a resumed run keeps its."""

@@ -130,10 +130,14 @@ class RunningReport(Wire):
 
 
 class Heartbeat(Wire):
-    """Sent every `heartbeat_seconds`; renews the lease of every run it names. `done`: commands carried out."""
+    """Sent every `heartbeat_seconds`; renews the lease of every run it names. `done`: commands carried out.
+
+    A worker that is `leaving` gets no more runs, by a claim that is already waiting either, until it registers again.
+    """
 
     running: list[RunningReport] = Field(default_factory=list, max_length=256)
     done: list[Annotated[int, Field(ge=1, le=MAX_STEP)]] = Field(default_factory=list, max_length=1000)
+    leaving: bool = False
 
 
 class HeartbeatAnswer(Wire):

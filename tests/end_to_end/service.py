@@ -112,6 +112,12 @@ class Service:
         found = self.series(run, metric)
         return {step: row[0] for step, row in zip(found["steps"], found["values"], strict=True)}
 
+    def catalogue(self, run: str) -> dict[str, Any]:
+        return {item["name"]: item for item in self._get(f"/v1/runs/{run}/metrics")["items"]}
+
+    def transitions(self, run: str) -> list[dict[str, Any]]:
+        return list(self._get(f"/v1/runs/{run}/history")["transitions"])
+
     def alerts(self, run: str) -> list[dict[str, Any]]:
         return list(self._get("/v1/alerts", run=run)["items"])
 

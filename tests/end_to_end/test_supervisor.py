@@ -19,11 +19,12 @@ class Started:
     def __init__(self, port: int, data: Path) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.began = time.monotonic()
-        self.output = data.parent / "supervisor.out"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "app.supervisor", "--port", str(port), "--data", str(data)],
-            stdout=self.output.open("ab"), stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+        self.output = data.parent / f"supervisor-{time.monotonic_ns()}.out"
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app.supervisor", "--port", str(port), "--data", str(data)],
+                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
 
     def ready(self) -> None:
         eventually(lambda: "dashboard" in self.output.read_text() or self.process.poll() is not None, within=60)

@@ -46,13 +46,13 @@ def test_a_run_started_over_rest_is_trained_measured_and_finished(service: Servi
     assert ended["step"] == ended["steps"] == 120
     assert list(service.scalars(run, "loss.train")) == list(range(1, 121))
     assert service.scalars(run, "accuracy.validation")[120] > 0.8
-    catalogue = {item["name"]: item for item in service._get(f"/v1/runs/{run}/metrics")["items"]}
+    catalogue = service.catalogue(run)
     for metric in ("gradient.norm", "weight.norm", "update.ratio", "activation.rms", "weight.spectral_norm",
                    "curvature.sharpness", "optimizer.learning_rate", "memory.resident_bytes"):  # fmt: skip
         assert catalogue[metric]["count"] > 0, metric
     norms = service.series(run, "gradient.norm", names="*linear.weight")
     assert norms["names"] == ["layers.0.linear.weight", "layers.1.linear.weight"]
-    states = [change["new"] for change in service._get(f"/v1/runs/{run}")["transitions"]]
+    states = [change["new"] for change in service.transitions(run)]
     assert states == ["queued", "starting", "running", "finished"]
 
 
@@ -68,7 +68,7 @@ def test_a_training_goes_on_unharmed_while_the_backend_is_killed_and_every_frame
     losses = service.series(run, "loss.train")
     assert losses["steps"] == list(range(1, 701))
     assert losses["total_points"] == 700
-    catalogue = {item["name"]: item for item in service._get(f"/v1/runs/{run}/metrics")["items"]}
+    catalogue = service.catalogue(run)
     assert catalogue["loss.train"]["count"] == 700
 
 

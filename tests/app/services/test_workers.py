@@ -71,6 +71,20 @@ def test_the_oldest_run_that_the_worker_can_load_is_claimed(database: Database) 
     assert assignment.run == text.id
 
 
+def test_a_leaving_worker_gets_no_more_runs_until_it_registers_again(database: Database) -> None:
+    run = start(database)
+    worker = register(database, pid=1)
+    goodbye = Heartbeat(leaving=True)
+    database.write(lambda session: workers.heartbeat(session, worker, goodbye, SETTINGS, at(1)))
+    assert claim(database, worker, now=at(2)) is None
+    with database.read() as session:
+        assert not workers.has_work(session, worker)
+    assert register(database, pid=2, now=at(3)) == worker
+    claimed = claim(database, worker, now=at(4))
+    assert claimed is not None
+    assert claimed.run == run.id
+
+
 def test_eight_workers_that_race_claim_each_run_once(database: Database) -> None:
     made = {start(database, now=at(number)).id for number in range(20)}
     names = [register(database, f"worker-{number}") for number in range(8)]
