@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.responses import HTMLResponse
 
 from app.dashboard import figures, plotly
 from app.dashboard import panels as _all_panels  # noqa: F401 - importing them fills their registry
@@ -14,7 +15,8 @@ from app.dashboard.contents import new_run as new_run_content
 from app.dashboard.contents import panel as panel_content
 from app.dashboard.contents import run as run_content
 from app.dashboard.contents import runs as runs_content
-from app.dashboard.rendering import page
+from app.dashboard.memory import Memory, memory_of
+from app.dashboard.rendering import html, page
 from app.deps import DatabaseDep, NowDep
 from app.errors import AppError
 from app.services import alerting
@@ -39,6 +41,7 @@ def _alert_filters(state: Text = "open", severity: Text = "", cursor: Cursor = "
     return alerts_content.Filters(state, severity, cursor)
 
 
+MemoryDep = Annotated[Memory, Depends(memory_of)]
 RunFilters = Annotated[runs_content.Filters, Depends(_run_filters)]
 AlertFilters = Annotated[alerts_content.Filters, Depends(_alert_filters)]
 
@@ -72,9 +75,17 @@ def run(run_id: str, database: DatabaseDep, now: NowDep) -> Response:
 
 
 @router.get("/fragments/runs/{run_id}", response_model=None)
-def run_fragment(run_id: str, database: DatabaseDep, now: NowDep) -> Response:
+def run_fragment(run_id: str, database: DatabaseDep, now: NowDep, memory: MemoryDep) -> Response:
     """What changes on a run's page."""
-    return _answer(database, "parts/run_fragment.html", "runs", lambda s: run_content.context(s, run_id, now))
+    with database.read() as session:
+        num_open = alerting.num_open(session)
+
+        def made() -> bytes:
+            context = run_content.context(session, run_id, now)
+            return html("parts/run_fragment.html", num_open_alerts=num_open, **context).encode()
+
+        body = memory.get(run_id, (run_content.version(session, run_id), num_open), made)
+    return HTMLResponse(body, headers={"Cache-Control": "no-store"})
 
 
 @router.get("/runs/{run_id}/panels/{slug}", response_model=None)
@@ -82,6 +93,7 @@ def panel(
     run_id: str,
     slug: str,
     database: DatabaseDep,
+    memory: MemoryDep,
     first: Annotated[Step, Query(alias="from")] = None,
     last: Annotated[Step, Query(alias="to")] = None,
     points: Annotated[int, Query(ge=10, le=4000)] = 600,
@@ -92,8 +104,13 @@ def panel(
     """A chart's figure, for plotly."""
     asked = panel_content.Request(first, last, points, smooth, log, theme)
     with database.read() as session:
-        figure = panel_content.figure(session, run_id, slug, asked, alert_cards.marks(session, run_id))
-    return Response(figures.to_json(figure), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+        def made() -> bytes:
+            marks = alert_cards.marks(session, run_id)
+            return figures.to_json(panel_content.figure(session, run_id, slug, asked, marks))
+
+        body = memory.get((run_id, slug, asked), run_content.version(session, run_id), made)
+    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 @router.get("/alerts", response_model=None)

@@ -18,8 +18,12 @@ STATIC = Path(__file__).parent / "static"
 
 def page(template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
     """The template as an answer that no cache keeps, since the page is live."""
-    html = _environment().get_template(template).render(version=__version__, **context)
-    return HTMLResponse(html, status, {"Cache-Control": "no-store"})
+    return HTMLResponse(html(template, **context), status, {"Cache-Control": "no-store"})
+
+
+def html(template: str, **context: Any) -> str:
+    """The template's text."""
+    return _environment().get_template(template).render(version=__version__, **context)
 
 
 def asset(name: str) -> str:

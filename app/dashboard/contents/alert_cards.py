@@ -61,10 +61,9 @@ def card(alert: AlertView, run: RunView) -> AlertCard:
 
 
 def cards_of_run(session: Session, run: RunView) -> list[AlertCard]:
-    """The run's alerts: what needs somebody first, then the worst, then the latest."""
+    """The run's alerts: what needs somebody first, then the worst, then what began first."""
     found = alerting.list_alerts(session, run=run.id, limit=MAX_CARDS).items
-    newest_first = sorted(found, key=lambda alert: alert.opened_at, reverse=True)
-    ordered = sorted(newest_first, key=lambda alert: (_urgency(alert), SEVERITIES.index(alert.severity)))
+    ordered = sorted(found, key=lambda a: (_urgency(a), SEVERITIES.index(a.severity), a.onset_step or 0))
     return [card(alert, run) for alert in ordered]
 
 

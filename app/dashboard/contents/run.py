@@ -60,6 +60,16 @@ def context(session: Session, run_id: str, now: datetime) -> dict[str, Any]:
     }
 
 
+def version(session: Session, run_id: str) -> tuple[int, int, str]:
+    """Differs whenever something that the run's page shows has changed; costs one small read.
+
+    Raises:
+        NotFound: there is no such run.
+    """
+    run = run_service.found(session, run_id)
+    return run.revision, run.step, run.state
+
+
 def actions(run: RunView) -> set[str]:
     """What the buttons at the top offer in the run's state."""
     offered = set()

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from app.dashboard.panels.registry import Figure, Options
+from app.dashboard.panels.registry import Figure, Key, Options
 from app.dashboard.panels.style import PALETTES, base_layout, mark_shapes, safe, typed
 from app.series import Series
 from gyrostat.wire.values import Float32Array, is_absent
@@ -77,7 +77,9 @@ def figure_of(grid: Grid, options: Options, *, log: bool, quantity: str, percent
         "colorbar": bar | {"thickness": 8, "outlinewidth": 0, "len": 1, "x": 1.01, "xpad": 4, "ypad": 0,
                            "tickfont": {"color": colours.muted, "size": 10}},
     }  # fmt: skip
-    if np.isfinite(shown).any() and float(np.nanmin(shown)) == float(np.nanmax(shown)):
+    if percent:
+        finite |= {"zmin": 0, "zmax": 1}
+    elif np.isfinite(shown).any() and float(np.nanmin(shown)) == float(np.nanmax(shown)):
         middle = float(np.nanmin(shown))
         finite |= {"zmin": middle - 0.5, "zmax": middle + 0.5}
     data = [finite]
@@ -94,7 +96,8 @@ def figure_of(grid: Grid, options: Options, *, log: bool, quantity: str, percent
                 "hovertemplate": "<b>%{y}</b><br>step %{x:,d}: NaN or infinity<extra></extra>",
             }
         )
-    return Figure(data, _layout(grid, rows, options), _sentence(grid, quantity), _note(grid))
+    key = (Key("NaN or infinity", colours.nonfinite),) if grid.broken.any() else ()
+    return Figure(data, _layout(grid, rows, options), _sentence(grid, quantity), _note(grid), key)
 
 
 def _layout(grid: Grid, rows: list[str], options: Options) -> dict[str, Any]:
@@ -151,9 +154,18 @@ def _ticks(low: float, high: float) -> dict[float, str]:
 
 
 def shortened(name: str, length: int = LABEL_LENGTH) -> str:
-    """`name` with an ellipsis in its middle: the end of a layer's name tells most."""
+    """`name` in at most `length` characters: its first parts abbreviated, then an ellipsis in its middle.
+
+    The last two parts of a layer's name tell most, and its numbers are never dropped while there is room.
+    """
+    parts = name.split(".")
+    for place in range(len(parts) - 2):
+        if len(".".join(parts)) <= length:
+            break
+        parts[place] = parts[place] if parts[place].isdigit() else parts[place][:3]
+    short = ".".join(parts)
     head = 2 * length // 5
-    return name if len(name) <= length else f"{name[:head]}…{name[head + 1 - length :]}"
+    return short if len(short) <= length else f"{short[:head]}…{short[head + 1 - length :]}"
 
 
 def _group_name(names: tuple[str, ...]) -> str:

@@ -27,7 +27,7 @@ _layers(
     "gradient-norm",
     "Gradient norm by parameter",
     "gradient.norm",
-    "First layer at the top. Far smaller there than below: gradients vanish; far larger: they explode.",
+    "First layer on top. Far smaller there than below: vanishing; far larger: exploding.",
 )
 _layers(
     "activation-rms",

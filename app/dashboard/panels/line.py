@@ -12,6 +12,9 @@ from app.dashboard.panels.style import PALETTES, Palette, base_layout, mark_shap
 from app.series import Series
 from gyrostat.wire.values import Float32Array, is_absent
 
+FEW = 30
+"""A curve of no more points shows each of them, and averaging would only move it away from them."""
+
 
 class Line(NamedTuple):
     """One curve.
@@ -54,7 +57,7 @@ def line_of(series: Series, label: str, *, column: int = 0, weight: float = 0.0)
         values=values.astype(np.float32),
         low=None if series.minimum is None else series.minimum[:, column],
         high=None if series.maximum is None else series.maximum[:, column],
-        smooth=smoothed(values, weight) if weight > 0 else None,
+        smooth=smoothed(values, weight) if weight > 0 and len(values) > FEW else None,
         broken_steps=series.steps[broken].tolist(),
         broken_texts=texts,
         newest=newest,
@@ -86,7 +89,7 @@ def traces(line: Line, colour: str, number_format: str = ".4~g", dash: str = "so
     if line.smooth is not None:
         raw = {"type": "scatter", "x": line.steps, "y": typed(line.values), "mode": "lines", "hoverinfo": "skip"}
         drawn.append({**raw, "line": {"color": _faint(colour, 0.32), "width": 1}})
-    few = len(line.steps) <= 30
+    few = len(line.steps) <= FEW
     shown = line.values if line.smooth is None else line.smooth
     drawn.append(
         {
@@ -141,8 +144,10 @@ def figure_of(
         },
         "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
     }
-    key = tuple(Key(line.label, colour, dash != "solid") for line, colour, dash in lines) if len(lines) > 1 else ()
-    return Figure(data, layout, " ".join(_sentence(line) for line, _, _ in lines), key=key)
+    key = [Key(line.label, colour, dash != "solid") for line, colour, dash in lines] if len(lines) > 1 else []
+    if any(line.broken_steps for line, _, _ in lines):
+        key.append(Key("NaN or infinity", colours.nonfinite))
+    return Figure(data, layout, " ".join(_sentence(line) for line, _, _ in lines), key=tuple(key))
 
 
 def _top_markers(lines: list[Line], options: Options, colours: Palette) -> list[dict[str, Any]]:

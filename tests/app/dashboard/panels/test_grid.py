@@ -100,5 +100,7 @@ def test_names_reach_the_labels_escaped_and_shortened_in_their_middle():
     figure = figure_of(grid_of(series([[1.0]], names=[hostile])), OPTIONS, log=True, quantity="Norm")
     assert "<" not in figure.data[0]["y"][0]
     assert "<" not in figure.layout["yaxis"]["ticktext"][0]
-    assert shortened("blocks.12.attention.output.weight", 16) == "blocks…ut.weight"
+    assert shortened("stages.0.blocks.11.conv1.weight") == "sta.0.blo.11.conv1.weight"
+    assert shortened("blocks.12.attention.output.weight", 16) == "blo.12…ut.weight"
+    assert len(shortened("x" * 256)) == 26
     assert shortened("short") == "short"

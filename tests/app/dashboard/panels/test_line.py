@@ -74,11 +74,15 @@ def test_smoothing_matches_the_bias_corrected_average_and_skips_gaps():
 
 def test_a_smoothed_curve_keeps_the_raw_one_faint_behind_it():
     figure = curves(
-        {"loss.train": series([1.0, 0.5, 0.4])}, OPTIONS._replace(smooth=0.5), {"loss.train": "train"}, log=True
+        {"loss.train": series(np.linspace(1, 0.4, 40))}, OPTIONS._replace(smooth=0.5), {"loss.train": "train"}, log=True
     )
     lines = [trace for trace in figure.data if "lines" in trace["mode"]]
     assert len(lines) == 2
     assert "rgba" in lines[0]["line"]["color"]
+
+
+def test_a_curve_of_few_points_is_not_smoothed():
+    assert line_of(series([1.0, 0.5, 0.4]), "validation", weight=0.9).smooth is None
 
 
 def test_non_finite_values_are_markers_at_the_top_and_never_reach_the_value_axis():

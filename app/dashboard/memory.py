@@ -1,0 +1,55 @@
+"""Remembers what was drawn for a run until the run changes, so that many viewers of one run cost as much as one."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+from fastapi import Request
+
+MAX_BYTES = 64 << 20
+
+
+class Memory:
+    """Bounded, safe to use from any thread; viewers that ask for the same at once wait for one answer."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._known: OrderedDict[Hashable, tuple[Hashable, bytes]] = OrderedDict()
+        self._making: dict[Hashable, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._bytes = 0
+
+    def get(self, key: Hashable, version: Hashable, make: Callable[[], bytes]) -> bytes:
+        """What `make` gave for `key` at this `version`, made now if need be."""
+        with self._lock:
+            known = self._known.get(key)
+            if known is not None and known[0] == version:
+                self._known.move_to_end(key)
+                return known[1]
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                known = self._known.get(key)
+            if known is not None and known[0] == version:
+                return known[1]
+            made = make()
+            self._keep(key, version, made)
+            return made
+
+    def _keep(self, key: Hashable, version: Hashable, made: bytes) -> None:
+        with self._lock:
+            self._making.pop(key, None)
+            old = self._known.pop(key, None)
+            self._bytes += len(made) - (len(old[1]) if old else 0)
+            self._known[key] = (version, made)
+            while self._bytes > self._max_bytes and len(self._known) > 1:
+                self._bytes -= len(self._known.popitem(last=False)[1][1])
+
+
+async def memory_of(request: Request) -> Memory:
+    """The memory of the request's app, made when it is first asked for."""
+    state = request.app.state
+    if not hasattr(state, "dashboard_memory"):
+        state.dashboard_memory = Memory()  # on the event loop's thread, so no two are made
+    memory: Memory = state.dashboard_memory
+    return memory
