@@ -86,7 +86,7 @@ def names_like(session: Session, prefix: str) -> set[str]:
 def projects(session: Session) -> dict[str, int]:
     """Project -> number of runs."""
     counted = session.execute(select(Run.project, func.count()).group_by(Run.project).order_by(Run.project))
-    return dict(counted.tuples().all())  # a result has keys(), so dict() would take it for a mapping
+    return dict(counted.all())  # of the rows: the result itself has keys(), so dict() would take it for a mapping
 
 
 def open_alerts(session: Session, run_ids: Collection[str]) -> dict[str, dict[str, int]]:
