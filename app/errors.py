@@ -1,15 +1,15 @@
 """What can go wrong in the backend, each with its status and sentence; rendered once, as RFC 9457 problem JSON.
 
-    AppError
-    ├── NotFound             404  no such run, alert, metric ...
-    ├── Conflict             409  the state does not allow it; AttemptSuperseded: a newer attempt has taken over
-    ├── Gone                 410  the run was deleted
-    ├── TooLarge             413
-    ├── UnsupportedMedia     415
-    ├── Invalid              422  lists every problem with path, value and mend
-    ├── TooMany              429  with Retry-After
-    ├── Unauthorized 401, Forbidden 403
-    └── Unavailable          503 / StorageFull 507, with Retry-After
+AppError
+├── NotFound             404  no such run, alert, metric ...
+├── Conflict             409  the state does not allow it; AttemptSuperseded: a newer attempt has taken over
+├── Gone                 410  the run was deleted
+├── TooLarge             413
+├── UnsupportedMedia     415
+├── Invalid              422  lists every problem with path, value and mend
+├── TooMany              429  with Retry-After
+├── Unauthorized 401, Forbidden 403
+└── Unavailable          503 / StorageFull 507, with Retry-After
 """
 
 from collections.abc import Sequence

@@ -209,9 +209,7 @@ def _chunks(rows: Raw | Coarse, full: int, sealed_to: int | None) -> tuple[list[
     late = int(np.searchsorted(rows.last, sealed_to, side="right")) if sealed_to is not None else 0
     fresh_end = late + (len(rows.last) - late) // full * full
     bounds = [*range(0, late, full), *range(late, fresh_end, full), fresh_end]
-    sealed = [
-        rows.take(np.arange(start, min(end, start + full))) for start, end in pairwise(bounds)
-    ]
+    sealed = [rows.take(np.arange(start, min(end, start + full))) for start, end in pairwise(bounds)]
     rest = rows.take(np.arange(fresh_end, len(rows.last))) if fresh_end < len(rows.last) else None
     return sealed, rest
 
