@@ -12,10 +12,10 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from gyrostat.probes.session import ProbeSession
 from torch import Tensor, nn
 
 from benchmarks.ratios import Ratio, interleaved, table
+from gyrostat.probes.session import ProbeSession
 from gyrostat.spec.parse import parse
 from gyrostat.spec.probes import Probes
 from gyrostat.wire.layout import Layout
