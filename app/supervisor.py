@@ -16,15 +16,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
 HOST = "127.0.0.1"
 READY_SECONDS = 60.0
 STOP_SECONDS = {"worker": 20.0, "backend": 8.0}
-RESTART_SECONDS = 1.0
+RESTART_SECONDS, MAX_RESTART_SECONDS = 1.0, 30.0
+"""First pause before a dead process is started again, and the longest; it doubles each time."""
+HEALTHY_SECONDS = 60.0
+"""A process that has run for so long begins with the first pause again."""
 DEMO_PRESETS = ("digits-resnet", "sick-deep-sigmoid")
 
 
@@ -37,13 +40,17 @@ class Child:
     log_path: Path
     log: IO[bytes] | None = None
     process: subprocess.Popen[bytes] | None = None
-    restarts: int = field(default=0)
+    restarts: int = 0
+    started_at: float = 0.0
+    due_at: float | None = None
+    """When a dead one is to be started again, in monotonic seconds."""
 
     def start(self) -> None:
         """Starts it, in a session of its own: Ctrl-C reaches only the supervisor, which then stops things in order."""
         if self.log is None:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
             self.log = self.log_path.open("ab")
+        self.started_at, self.due_at = time.monotonic(), None
         self.process = subprocess.Popen(  # noqa: S603 - our own module, no shell, no input from the network
             self.command,
             stdin=subprocess.DEVNULL,
@@ -169,11 +176,18 @@ def _wait_until_ready(url: str, backend: Child, requested: list[int]) -> bool:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and backend.died() is None and not requested:
         try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=2):  # noqa: S310 - our own loopback address
+            with urllib.request.urlopen(_request(f"{url}/readyz"), timeout=2):  # noqa: S310 - our own loopback address
                 return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     return False
+
+
+def _request(url: str, body: dict[str, Any] | None = None) -> urllib.request.Request:
+    token = os.environ.get("GYROSTAT_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    data = None if body is None else json.dumps(body).encode()
+    return urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})  # noqa: S310
 
 
 def _report_failed_start(backend: Child) -> int:
@@ -197,11 +211,7 @@ def _welcome(url: str, data: Path) -> None:
 
 def _start_demo(url: str) -> None:
     for preset in DEMO_PRESETS:
-        headers = {"Content-Type": "application/json"}
-        if token := os.environ.get("GYROSTAT_TOKEN"):
-            headers["Authorization"] = f"Bearer {token}"
-        body = json.dumps({"preset": preset, "project": "demo", "tags": ["demo"]}).encode()
-        request = urllib.request.Request(f"{url}/v1/runs", body, headers)  # noqa: S310
+        request = _request(f"{url}/v1/runs", {"preset": preset, "project": "demo", "tags": ["demo"]})
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             run = json.load(answer)
         print(f"  demo        {run['name']} ({preset}): {url}/runs/{run['id']}", flush=True)
@@ -209,15 +219,20 @@ def _start_demo(url: str) -> None:
 
 def _watch(children: list[Child], requested: list[int]) -> None:
     while not requested:
+        now = time.monotonic()
         for child in children:
             status = child.died()
-            if status is not None and not requested:
+            if status is None:
+                child.due_at = None
+                if now - child.started_at > HEALTHY_SECONDS:
+                    child.restarts = 0
+            elif child.due_at is None:
                 child.restarts += 1
+                child.due_at = now + min(RESTART_SECONDS * 2 ** (child.restarts - 1), MAX_RESTART_SECONDS)
                 print(
-                    f"{child.name} ended with status {status}; starting it again (log: {child.log_path})",
-                    file=sys.stderr,
+                    f"{child.name} ended with status {status}; starting it again, see {child.log_path}", file=sys.stderr
                 )
-                time.sleep(min(RESTART_SECONDS * child.restarts, 30.0))
+            elif now >= child.due_at:
                 child.start()
         time.sleep(0.2)
 

@@ -141,6 +141,8 @@ def _started(session: Session, run: Run, attempt: Attempt, event: Event, now: da
     # heard late, of an attempt that was given up meanwhile: the run is not this worker's any more
     if attempt.ended_at is not None or run.state not in (STARTING, UNREACHABLE):
         return
+    # the worker may have had to start before the checkpoint that it was given: older frames after that are not shown
+    attempt.start_step = min(attempt.start_step, event.step)
     run.started_at = run.started_at or now
     transition(session, run, RUNNING, f"training began at step {event.step}", now)
 

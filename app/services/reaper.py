@@ -65,9 +65,9 @@ class Reaper:
         return self._database.write(lambda session: workers.judge(session, run_id, number, self._settings, now))
 
     def _run(self) -> None:
-        looked_at, failing = time.monotonic(), False
+        looked_at, failing = self._clocks(), False
         while not self._stopping.wait(self._settings.heartbeat_seconds / 2):
-            absent = time.monotonic() - looked_at > self._settings.unreachable_seconds / 2
+            absent = was_absent(looked_at, self._clocks(), self._settings.unreachable_seconds / 2)
             try:
                 if absent or failing:
                     # stopped, suspended, or cut off from the database: the workers could not be heard either
@@ -78,4 +78,16 @@ class Reaper:
                 if not failing:
                     _log.warning("cannot look at the leases", exc_info=error)
                 failing = True
-            looked_at = time.monotonic()
+            looked_at = self._clocks()
+
+    def _clocks(self) -> tuple[float, float]:
+        return time.monotonic(), self._clock().timestamp()
+
+
+def was_absent(before: tuple[float, float], after: tuple[float, float], seconds: float) -> bool:
+    """Whether more than `seconds` passed on either of (monotonic, wall) clock between two looks.
+
+    Both are asked: while a machine sleeps its monotonic clock stands still, and leases go by the wall clock, which may
+    be set forward besides.
+    """
+    return any(late - early > seconds for early, late in zip(before, after, strict=True))

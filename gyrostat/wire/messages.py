@@ -1,11 +1,13 @@
 """Everything else that is said between a training process, its worker and the backend."""
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
 from gyrostat.wire.frame import MAX_ATTEMPT, MAX_STEP, PRODUCER_PATTERN
 from gyrostat.wire.layout import Layout, Text, Wire
+from gyrostat.wire.values import spelled
 
 Producer = Field(pattern=PRODUCER_PATTERN)
 
@@ -53,19 +55,24 @@ class Event(Wire):
     @field_validator("data")
     @classmethod
     def _is_storable(cls, data: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if _holds_nul(data):
-            raise ValueError(
-                "must hold no NUL characters, which PostgreSQL refuses; replace them, for instance by U+FFFD"
-            )
-        return data
+        return {_storable(key): _storable(value) for key, value in data.items()}
 
 
-def _holds_nul(value: JsonValue) -> bool:
+def _storable(value: Any) -> Any:
+    """`value` with non-finite numbers as text (JSON's 1e999 is read as one), since JSON columns and browsers have none.
+
+    Raises:
+        ValueError: it holds a NUL character.
+    """
     if isinstance(value, dict):
-        return any("\0" in key or _holds_nul(item) for key, item in value.items())
+        return {_storable(key): _storable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return any(_holds_nul(item) for item in value)
-    return isinstance(value, str) and "\0" in value
+        return [_storable(item) for item in value]
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("must hold no NUL characters, which PostgreSQL refuses; replace them, for instance by U+FFFD")
+    if isinstance(value, float) and not math.isfinite(value):
+        return spelled(value)
+    return value
 
 
 class EventsMessage(Wire):

@@ -38,7 +38,7 @@ def to_json(values: Float32Array) -> Any:
     listed: list[Any] = _short(flat)
     absent = is_absent(flat)
     for index in np.flatnonzero(~np.isfinite(flat)):
-        listed[index] = None if absent[index] else _spell(float(flat[index]))
+        listed[index] = None if absent[index] else spelled(float(flat[index]))
     return _nest(listed, array.shape)
 
 
@@ -89,7 +89,8 @@ def _read(value: Any) -> Any:
         return np.float32(value)
 
 
-def _spell(value: float) -> str:
+def spelled(value: float) -> str:
+    """A non-finite number as JSON text: "NaN", "Infinity" or "-Infinity"."""
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 

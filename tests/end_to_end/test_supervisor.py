@@ -1,5 +1,6 @@
 """`make run` as a user has it: one command up, Ctrl-C down, and a training that survives both."""
 
+import os
 import re
 import signal
 import subprocess
@@ -16,14 +17,14 @@ from tests.end_to_end.test_training import long
 
 
 class Started:
-    def __init__(self, port: int, data: Path) -> None:
+    def __init__(self, port: int, data: Path, **environment: str) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.began = time.monotonic()
         self.output = data.parent / f"supervisor-{time.monotonic_ns()}.out"
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app.supervisor", "--port", str(port), "--data", str(data)],
-                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                stdout=output, stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ, **environment},
             )  # fmt: skip
 
     def ready(self) -> None:
@@ -71,6 +72,20 @@ def test_ctrl_c_stops_everything_and_a_running_training_resumes_at_the_next_star
     losses = httpx.get(f"{second.url}/v1/runs/{run}/metrics/loss.train", timeout=20).json()
     assert losses["steps"] == list(range(1, 601))
     assert second.interrupt() == 0
+
+
+def test_a_token_is_asked_of_everybody_but_keeps_nobody_from_starting(folder: Any) -> None:
+    path, all_started = folder
+    token = "a-token-of-more-than-sixteen-characters"
+    started = Started(free_port(), path / "data", GYROSTAT_TOKEN=token)
+    all_started.append(started)
+    started.ready()
+    assert "-H 'Authorization: Bearer '\"$GYROSTAT_TOKEN\"" in started.output.read_text()
+    assert httpx.get(f"{started.url}/v1/runs", timeout=20).status_code == 401
+    headers = {"Authorization": f"Bearer {token}"}
+    workers = f"{started.url}/v1/workers"
+    eventually(lambda: httpx.get(workers, headers=headers, timeout=20).json()["items"], within=30)
+    assert started.interrupt() == 0
 
 
 def test_a_port_in_use_is_said_with_the_mend(folder: Any) -> None:

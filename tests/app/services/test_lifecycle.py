@@ -139,6 +139,22 @@ def test_a_superseded_attempt_changes_nothing_but_is_written_down(training: Trai
     assert kinds.count("finished") == 1
 
 
+def test_an_attempt_that_had_to_start_earlier_than_asked_shows_no_older_frames_after_that(training: Training) -> None:
+    database, run, worker = training
+    report(database, run, 1, "started")
+    report(database, run, 1, "checkpoint", step=100, size_bytes=10)
+    report(database, run, 1, "interrupted", step=100)
+    again = claim(database, worker)
+    assert again is not None
+    assert again.resume is not None
+    assert again.resume.step == 100
+    report(database, run, 2, "started", step=40)
+    with database.read() as session:
+        attempt = run_repository.attempt(session, run, 2)
+    assert attempt is not None
+    assert attempt.start_step == 40
+
+
 def test_an_end_that_was_reported_late_is_still_the_end(training: Training) -> None:
     database, run, _ = training
     report(database, run, 1, "started")

@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import NotFound
 from app.services import runs, workers
-from app.services.reaper import Reaper
+from app.services.reaper import Reaper, was_absent
 from app.storage import runs as run_repository
 from app.storage.database import Database, Session
 from gyrostat.wire.messages import Assignment, Heartbeat, HeartbeatAnswer, RunningReport
@@ -269,3 +269,14 @@ def test_the_reaper_thread_ends_promptly(sqlite_database: Database, clock: Hours
     reaper.start()
     reaper.stop()
     reaper.stop()
+
+
+@pytest.mark.parametrize(
+    ("passed", "absent"),
+    [((1.0, 1.0), False), ((30.0, 30.0), True), ((0.5, 3600.0), True), ((1.0, -3600.0), False)],
+    ids=["as usual", "stopped", "asleep: the monotonic clock stood still", "the wall clock was set back"],
+)
+def test_a_backend_that_slept_knows_that_it_was_away(passed: tuple[float, float], absent: bool) -> None:
+    before = (100.0, 1_700_000_000.0)
+    after = (before[0] + passed[0], before[1] + passed[1])
+    assert was_absent(before, after, 4.0) is absent

@@ -17,6 +17,8 @@ def test_an_acknowledgement_survives_json() -> None:
 
 def test_non_finite_numbers_of_an_event_are_text() -> None:
     assert '"loss":"NaN"' in event(data={"loss": math.nan}).model_dump_json()
+    written = b'{"kind": "log", "at": 1.7e9, "step": 3, "data": {"a": [1e999, -1e999, 1e3]}}'
+    assert Event.model_validate_json(written).data == {"a": ["Infinity", "-Infinity", 1e3]}
 
 
 @pytest.mark.parametrize(
