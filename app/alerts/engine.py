@@ -1,9 +1,12 @@
 """All rules of one run over its frames: memories, lives, and the changes that come out of them.
 
+A rule that raises fails alone: it starts afresh, the failure is given out, and the others are judged as ever.
+
 The state is bytes that its owner stores in the transaction that stores the frames. It names its version, and for each
 rule the settings it was made with: a rule whose settings changed starts afresh, and an unknown version starts all.
 """
 
+import traceback
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,12 +16,14 @@ import msgspec
 
 from app.alerts.base import Memory
 from app.alerts.lifecycle import Life, advance
-from app.alerts.model import AlertChange, FrameView, RunContext, Verdict
+from app.alerts.model import AlertChange, FrameView, Remedy, RuleFailure, RunContext, Verdict
 from app.alerts.remedies import remedies_for
 from app.alerts.rules import Rule
 from gyrostat.spec.run import Severity
 
 VERSION = 1
+MAX_CAUSES = 8
+"""Causes of failure that are kept of a rule; those beyond are counted together."""
 
 
 class _Watched(msgspec.Struct):
@@ -27,6 +32,7 @@ class _Watched(msgspec.Struct):
     settings: str
     life: Life
     memory: msgspec.Raw
+    failures: dict[str, int] = {}
 
 
 class _State(msgspec.Struct):
@@ -53,6 +59,8 @@ class Engine:
         self._reads = {kind: frozenset(rule.detector.metrics) for kind, rule in self._rules.items()}
         self._lives: dict[str, Life] = {}
         self._memories: dict[str, Memory] = {kind: rule.detector.initial() for kind, rule in self._rules.items()}
+        self._failed: dict[str, dict[str, int]] = {}
+        self._failures: list[RuleFailure] = []
         self._orphans: list[tuple[str, Life]] = []
         self._last_step: int | None = None
         self._attempt = 0
@@ -71,6 +79,11 @@ class Engine:
         """Step of the newest frame judged."""
         return self._last_step
 
+    @property
+    def failures(self) -> tuple[RuleFailure, ...]:
+        """What rules raised since this engine was made; read it after `dump`, which may add to it."""
+        return tuple(self._failures)
+
     def observe(self, frames: Iterable[FrameView], attempt: int = 0) -> list[AlertChange]:
         """What changes with these frames.
 
@@ -88,9 +101,7 @@ class Engine:
             for kind, rule in self._rules.items():
                 if self._reads[kind].isdisjoint(frame.values):
                     continue
-                verdict = rule.detector.observe(self._memories[kind], frame, self._context)
-                if verdict is not None:
-                    changes += self._judged(rule, verdict, frame.step)
+                changes += self._observed(rule, frame)
         return changes
 
     def dump(self) -> bytes:
@@ -99,7 +110,8 @@ class Engine:
             kind: _Watched(
                 settings=_settings(rule),
                 life=self._lives.get(kind, Life()),
-                memory=msgspec.Raw(msgspec.msgpack.encode(self._memories[kind])),
+                memory=self._encoded(rule),
+                failures=self._failed.get(kind, {}),
             )
             for kind, rule in self._rules.items()
         }
@@ -124,16 +136,69 @@ class Engine:
                 if watched.life.phase == "open":
                     self._orphans.append((kind, watched.life))
                 continue
-            self._lives[kind] = watched.life
-            memory = _memory(rule, watched.memory)
-            self._memories[kind] = memory if state.layout == self._layout else rule.detector.restarted(memory)
+            self._lives[kind], self._failed[kind] = watched.life, watched.failures
+            self._memories[kind] = _memory(rule, watched.memory)
+            if state.layout != self._layout:
+                self._restart_memory(rule)
 
     def _restart(self) -> None:
-        for kind, rule in self._rules.items():
-            self._memories[kind] = rule.detector.restarted(self._memories[kind])
-            life = self._lives.get(kind)
-            if life is not None and life.phase == "pending":
-                del self._lives[kind]
+        for rule in self._rules.values():
+            self._restart_memory(rule)
+            self._drop_pending(rule.kind)
+
+    def _restart_memory(self, rule: Rule) -> None:
+        try:
+            self._memories[rule.kind] = rule.detector.restarted(self._memories[rule.kind])
+        except Exception as error:
+            self._fail(rule, error)
+
+    def _drop_pending(self, kind: str) -> None:
+        life = self._lives.get(kind)
+        if life is not None and life.phase == "pending":
+            del self._lives[kind]
+
+    def _observed(self, rule: Rule, frame: FrameView) -> list[AlertChange]:
+        try:
+            verdict = rule.detector.observe(self._memories[rule.kind], frame, self._context)
+            return [] if verdict is None else list(self._judged(rule, verdict, frame.step))
+        except Exception as error:  # whatever it is: the frames must be stored, and the other rules heard
+            self._fail(rule, error, frame.step)
+            return []
+
+    def _offered(self, rule: Rule, told: AlertChange) -> tuple[Remedy, ...]:
+        try:
+            return remedies_for(told, self._context.spec)
+        except Exception as error:  # an alert without remedies is better than none
+            self._note(rule, error, told.step)
+            return ()
+
+    def _encoded(self, rule: Rule) -> msgspec.Raw:
+        try:
+            return msgspec.Raw(msgspec.msgpack.encode(self._memories[rule.kind]))
+        except Exception as error:  # it holds what cannot be stored
+            self._fail(rule, error)
+            return msgspec.Raw(msgspec.msgpack.encode(self._memories[rule.kind]))
+
+    def _fail(self, rule: Rule, error: Exception, step: int | None = None) -> None:
+        """Starts the rule afresh, as its memory may be half changed; an open alert stays until it has been quiet."""
+        self._memories[rule.kind] = rule.detector.initial()
+        self._drop_pending(rule.kind)
+        self._note(rule, error, step)
+
+    def _note(self, rule: Rule, error: Exception, step: int | None) -> None:
+        counts = self._failed.setdefault(rule.kind, {})
+        cause = _cause(error)
+        if cause not in counts and len(counts) >= MAX_CAUSES:
+            cause = "others"
+        counts[cause] = counts.get(cause, 0) + 1
+        failure = RuleFailure(
+            rule=rule.kind,
+            step=step if step is not None else self._last_step or 0,
+            error=f"{type(error).__name__}: {error}",
+            traceback="".join(traceback.format_exception(error)),
+            times=counts[cause],
+        )
+        self._failures.append(failure)
 
     def _closed_orphans(self) -> Iterator[AlertChange]:
         for kind, life in self._orphans:
@@ -173,7 +238,7 @@ class Engine:
             summary=verdict.summary,
             evidence=verdict.evidence,
         )
-        offered = () if change == "resolved" else remedies_for(told, self._context.spec)
+        offered = () if change == "resolved" else self._offered(rule, told)
         yield replace(told, remedies=offered) if offered else told
 
 
@@ -204,6 +269,13 @@ def _memory(rule: Rule, stored: msgspec.Raw) -> Memory:
         return msgspec.msgpack.decode(stored, type=rule.detector.memory)
     except msgspec.DecodeError:
         return rule.detector.initial()
+
+
+def _cause(error: Exception) -> str:
+    """Tells causes apart by type and place: what an exception says may hold numbers that differ each time."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
 
 
 def _settings(rule: Rule) -> str:

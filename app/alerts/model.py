@@ -97,3 +97,22 @@ class AlertChange:
     summary: str = ""
     evidence: tuple[Evidence, ...] = ()
     remedies: tuple[Remedy, ...] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleFailure:
+    """A rule that raised instead of judging; it started afresh, and the other rules were judged as ever.
+
+    Attributes:
+        rule: its kind.
+        step: of the frame at hand.
+        error: the exception's type and what it says.
+        traceback: as Python prints it.
+        times: how often it has failed for this cause so far on this run; 1 the first time.
+    """
+
+    rule: str
+    step: int
+    error: str
+    traceback: str
+    times: int

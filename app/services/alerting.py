@@ -4,6 +4,7 @@ import base64
 import binascii
 import dataclasses
 import json
+import logging
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import Any
 
 from app.alerts import rules as alert_rules
 from app.alerts.engine import Engine, forgetting
-from app.alerts.model import AlertChange, Evidence, FrameView, RunContext
+from app.alerts.model import AlertChange, Evidence, FrameView, RuleFailure, RunContext
 from app.errors import Conflict, Invalid, NotFound
 from app.services.alert_view import AlertDetail, AlertView, detail, spelled, view
 from app.services.run_view import Page
@@ -31,6 +32,9 @@ from gyrostat.wire.values import Float32Array
 __all__ = ["AlertDetail", "AlertView"]
 
 MAX_PAGE = 200
+MAX_ERROR = 500
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate(session: Session, run: Run, batch: Batch, layout: Layout, now: datetime) -> bool:
@@ -51,7 +55,20 @@ def evaluate(session: Session, run: Run, batch: Batch, layout: Layout, now: date
     for change in engine.observe(frames_of(batch), attempt):
         apply(session, run, change, now)
     frame_repository.put_detector_state(session, run.id, engine.dump())
+    for failure in engine.failures:
+        if failure.times == 1:
+            _tell_failure(session, run, failure, now)
     return engine.tighten
+
+
+def _tell_failure(session: Session, run: Run, failure: RuleFailure, now: datetime) -> None:
+    """Says once for each cause that a rule cannot judge the run: it may be sick and nobody is told of it."""
+    _log.error(
+        "rule %s failed on run %s at step %d and started afresh\n%s",
+        failure.rule, run.id, failure.step, failure.traceback,
+    )  # fmt: skip
+    data = {"rule": failure.rule, "error": failure.error[:MAX_ERROR]}
+    event_repository.append(session, run.id, "rule_failed", data, step=failure.step, now=now)
 
 
 def frames_of(batch: Batch) -> Iterator[FrameView]:

@@ -173,3 +173,52 @@ def test_opened_alerts_bring_remedies_where_the_spec_is_known() -> None:
 def test_forgetting_in_a_state_that_cannot_be_read_changes_nothing() -> None:
     assert forgetting(b"garbage", "non_finite") == b"garbage"
     assert forgetting(Engine([], context(), None).dump(), "non_finite") == Engine([], context(), None).dump()
+
+
+def _broken(*_: object) -> object:
+    raise ValueError("no such number")
+
+
+def test_a_rule_that_raises_fails_alone_and_is_told_with_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    sick = _sick()
+    others = [told for told in _told(Engine(effective(), context(), None).observe(sick)) if told[1] != "divergence"]
+    rules = effective()
+    broken = next(rule for rule in rules if rule.kind == "divergence").detector
+    monkeypatch.setattr(type(broken), "observe", _broken)
+    engine = Engine(rules, context(), None)
+    assert _told(engine.observe(sick)) == others
+    assert {failure.rule for failure in engine.failures} == {"divergence"}
+    first, second = engine.failures[:2]
+    assert (first.error, first.times, second.times) == ("ValueError: no such number", 1, 2)
+    assert "_broken" in first.traceback
+    again = Engine(rules, context(), engine.dump())
+    again.observe(frames(healthy(), range(301, 303)))
+    assert again.failures[0].times == len(engine.failures) + 1
+
+
+def test_a_rule_that_fails_once_judges_again_from_a_fresh_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = [rule for rule in effective() if rule.kind == "non_finite"]
+    engine = Engine(rules, context(), None)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(rules[0].detector), "observe", _broken)
+        engine.observe([frame(1, {"loss.train": 1.0})])
+    (change,) = engine.observe([frame(2, {"loss.train": np.nan})])
+    assert (change.change, change.kind, len(engine.failures)) == ("opened", "non_finite", 1)
+
+
+def test_a_memory_that_cannot_be_stored_is_a_failure_of_its_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = [rule for rule in effective() if rule.kind in ("divergence", "non_finite")]
+    engine = Engine(rules, context(), None)
+    engine._memories["divergence"] = object()
+    state = engine.dump()
+    assert [failure.rule for failure in engine.failures] == ["divergence"]
+    assert Engine(rules, context(), state).dump() == state
+
+
+def test_remedies_that_raise_leave_the_alert(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.alerts.engine.remedies_for", _broken)
+    engine = Engine(effective(), context(), None)
+    opened = [change for change in engine.observe(_sick()) if change.change == "opened"]
+    assert len(opened) == 6
+    assert all(change.remedies == () for change in opened)
+    assert {failure.rule for failure in engine.failures} == {change.kind for change in opened}

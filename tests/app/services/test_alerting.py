@@ -5,8 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from app.alerts.base import DETECTORS
 from app.errors import Conflict, Invalid, NotFound
 from app.services import alerting
+from app.storage import events as event_repository
 from app.storage import frames as frame_repository
 from app.storage import runs as run_repository
 from app.storage.database import Database, Session
@@ -239,3 +241,23 @@ def test_the_detectors_state_is_stored_with_the_frames_or_not_at_all(database: D
     with database.read() as session:
         assert frame_repository.detector_state(session, sender.run_id) == before
     assert alerts_of(database) == []
+
+
+def test_a_rule_that_raises_does_not_stop_ingest_and_is_written_down_once(
+    either: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("nothing to divide by")
+
+    monkeypatch.setattr(DETECTORS["divergence"], "observe", broken)
+    sender = trained(either)
+    losses(sender, [1, 2], [1.0, 1.0])
+    losses(sender, [3, 4], [1.0, np.nan])
+    with either.read() as session:
+        told = [event for event in event_repository.after(session, 0) if event.kind == "rule_failed"]
+    assert [(event.step, event.data) for event in told] == [
+        (1, {"rule": "divergence", "error": "ZeroDivisionError: nothing to divide by"})
+    ]
+    assert [found.kind for found in alerts_of(either)] == ["non_finite"]
+    assert "rule divergence failed" in caplog.text
+    assert "in broken" in caplog.text
