@@ -15,7 +15,7 @@ import pickle
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,7 @@ class CheckpointStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._protected: dict[str, frozenset[int]] = {}
 
     def folder(self, run: str) -> Path:
         """Where the checkpoints of `run` are.
@@ -83,6 +84,13 @@ class CheckpointStore:
         if not _RUN.fullmatch(run):
             raise CheckpointError(f"a run's id has 1-128 letters, digits, '_' or '-', got {run!r}; nothing was touched")
         return self.root / run
+
+    def protect(self, run: str, steps: Collection[int]) -> None:
+        """From now on keeps these checkpoints of `run`, and no others but those that `save` keeps.
+
+        Other runs still have to start from them. May be called by another thread than the one that saves.
+        """
+        self._protected[run] = frozenset(steps)
 
     def take_over(self, run: str, step: int) -> None:
         """Removes what an earlier attempt left half-written, or wrote after `step`, from where this one goes on."""
@@ -106,7 +114,7 @@ class CheckpointStore:
     ) -> Saved:
         """Writes a checkpoint durably, replacing one of the same step, then removes those that `keep` does not keep.
 
-        Kept are the newest regular ones, and the best of all; `regular` tells of which sort this one is.
+        Kept are the newest regular ones, the best of all, and what is protected; `regular` tells this one's sort.
 
         Raises:
             OSError: the disk is full or fails. What was there before stays.
@@ -196,6 +204,7 @@ class CheckpointStore:
         kept = {one.step for one in [one for one in saved if one.regular][-keep.keep :]}
         if keep.best and (best := best_of(saved)) is not None:
             kept.add(best.step)
+        kept |= self._protected.get(run, frozenset())
         for step in self._steps(run):
             if step not in kept:
                 self._remove(self.folder(run) / str(step))

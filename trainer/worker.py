@@ -25,7 +25,14 @@ from typing import Any
 import structlog
 
 import gyrostat
-from gyrostat.wire.messages import Assignment, Command, Registration, RunningReport
+from gyrostat.wire.messages import (
+    Assignment,
+    CheckpointReference,
+    Command,
+    Registration,
+    RunAttempt,
+    RunningReport,
+)
 from trainer.backend import Backend, Refused
 from trainer.contact import Contact, drained
 from trainer.errors import DeviceError
@@ -40,6 +47,8 @@ DELIVERY_SECONDS = 3.0
 """How long the agent then tries to deliver what is left; the rest is sent at its next start."""
 FIRST_DELIVERY_SECONDS = 10.0
 """How long claiming waits for what an earlier agent left: it may be the end of a run that is queued again."""
+MAX_PROTECTED = 200
+"""How many checkpoints of one training are kept for others; as many steps always fit into one request."""
 
 REFUSED = 2
 """Exit status: the backend will never take this worker, or the device is not there."""
@@ -95,8 +104,9 @@ class Agent:
         for answer in drained(self._contact.answers):
             for command in answer.commands:
                 self._pass_on(command)
-            for run in answer.abandon:
-                self._abandon(run)
+            for lost in answer.abandon:
+                self._abandon(lost)
+            self._protect(answer.keep)
         for training in list(self._trainings.values()):
             self._look_after(training)
         self._contact.reports = self._reports()
@@ -133,14 +143,25 @@ class Agent:
 
     def _pass_on(self, command: Command) -> None:
         # one for a run that is not here is not ours to call done: the run's end, reported elsewhere, settles it
-        if (training := self._trainings.get(command.run)) is not None:
+        if (training := self._training(command.run, command.attempt)) is not None:
             training.ask(command.kind, command=command.id, data=command.data)
 
-    def _abandon(self, run: str) -> None:
-        if (training := self._trainings.get(run)) is not None:
-            log.warning("the run is another worker's now; its training here is ended", run=run)
+    def _abandon(self, lost: RunAttempt) -> None:
+        if (training := self._training(lost.run, lost.attempt)) is not None:
+            log.warning("the run is another worker's now; its training here is ended", run=lost.run)
             training.kill()
             self._end(training)
+
+    def _training(self, run: str, attempt: int) -> Training | None:
+        # an answer to an older heartbeat may be about the attempt before the one that was claimed meanwhile
+        training = self._trainings.get(run)
+        return training if training is not None and training.job.attempt == attempt else None
+
+    def _protect(self, needed: list[CheckpointReference]) -> None:
+        for training in self._trainings.values():
+            # the whole set each time: a request that a full pipe did not take is made good by the next
+            steps = [reference.step for reference in needed if reference.run == training.job.run]
+            training.ask("keep", data={"steps": steps[-MAX_PROTECTED:]})
 
     def _look_after(self, training: Training) -> None:
         ended = training.poll()

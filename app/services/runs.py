@@ -163,11 +163,17 @@ def delete(session: Session, run_id: str) -> None:
 
     Raises:
         NotFound: there is no such run.
-        Conflict: it is being trained.
+        Conflict: it is being trained, or a fork has yet to start from one of its checkpoints.
     """
     run = held(session, run_id)
     if run.state in lifecycle.LIVE:
         raise Conflict(f"run {run_id} is {run.state}; POST /v1/runs/{run_id}:stop first, then delete it")
+    if waiting := run_repository.waiting_forks(session, [run_id]):
+        fork = waiting[0]
+        raise Conflict(
+            f"fork {fork.id} of run {run_id} is {fork.state}, to start from its checkpoint of step {fork.parent_step}; "
+            f"wait until it runs, or POST /v1/runs/{fork.id}:stop, then delete run {run_id}"
+        )
     session.delete(run)
 
 

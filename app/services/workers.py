@@ -24,6 +24,7 @@ from gyrostat.wire.messages import (
     HeartbeatAnswer,
     Registered,
     Registration,
+    RunAttempt,
     RunningReport,
 )
 
@@ -83,17 +84,25 @@ def heartbeat(
     if report.done:
         worker_repository.mark_done(session, worker.id, report.done, now)
     commands: list[Command] = []
-    abandoned: list[str] = []
+    abandoned: list[RunAttempt] = []
     for running in sorted(report.running, key=lambda running: running.run):
         run = _renewed(session, worker, running, settings, now)
         if run is None:
-            abandoned.append(running.run)
+            abandoned.append(RunAttempt(run=running.run, attempt=running.attempt))
         else:
             commands += [
-                Command.model_validate({"id": row.id, "run": row.run_id, "kind": row.kind, "data": row.data})
+                Command.model_validate({
+                    "id": row.id, "run": row.run_id, "attempt": row.attempt, "kind": row.kind, "data": row.data,
+                })
                 for row in run_repository.commands(session, run.id, running.attempt)
-            ]
-    return HeartbeatAnswer(commands=commands, abandon=abandoned, lease_seconds=settings.lease_seconds)
+            ]  # fmt: skip
+    needed = run_repository.needed_checkpoints(session, {running.run for running in report.running})
+    return HeartbeatAnswer(
+        commands=commands,
+        abandon=abandoned,
+        keep=[CheckpointReference(run=run_id, step=step) for run_id, step in needed],
+        lease_seconds=settings.lease_seconds,
+    )
 
 
 def _renewed(

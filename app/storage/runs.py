@@ -177,6 +177,21 @@ def add_checkpoint(session: Session, checkpoint: Checkpoint, *, keep: int, kept:
         session.execute(delete(Checkpoint).where(of_run, Checkpoint.step < steps[keep - 1], Checkpoint.best.is_(False)))
 
 
+def waiting_forks(session: Session, run_ids: Collection[str]) -> Sequence[Run]:
+    """Forks of these runs that still have to start from a checkpoint of their parent: they have none of their own."""
+    own = select(Checkpoint.run_id).where(Checkpoint.run_id == Run.id).exists()
+    query = select(Run).where(
+        Run.parent.in_(sorted(run_ids)), Run.parent_step.is_not(None), Run.state.in_(("queued", "starting")), ~own
+    )
+    return session.scalars(query.order_by(Run.id)).all()
+
+
+def needed_checkpoints(session: Session, run_ids: Collection[str]) -> list[tuple[str, int]]:
+    """(run, step) of the checkpoints of these runs that forks still have to start from."""
+    forks = waiting_forks(session, run_ids)
+    return sorted({(fork.parent or "", fork.parent_step or 0) for fork in forks})
+
+
 def commands(session: Session, run_id: str, attempt: int) -> Sequence[Command]:
     """Commands that the attempt's worker has not carried out, oldest first."""
     query = (

@@ -100,10 +100,11 @@ class Acknowledgement(Wire):
 
 
 class Command(Wire):
-    """Something a worker is asked to do with one of its runs; repeated until it is reported done."""
+    """Something a worker is asked to do with one attempt of a run; repeated until it is reported done."""
 
     id: int
     run: str
+    attempt: int = Field(ge=1, le=MAX_ATTEMPT)
     kind: Literal["stop", "pause", "control", "measure"]
     data: dict[str, Any] = Field(default_factory=dict)
 
@@ -147,12 +148,11 @@ class Heartbeat(Wire):
     leaving: bool = False
 
 
-class HeartbeatAnswer(Wire):
-    """Commands for the worker's runs. `abandon` names runs whose lease it lost: it must end them, unheard."""
+class RunAttempt(Wire):
+    """One attempt of a run: an answer about it may arrive when its worker trains the next one already."""
 
-    commands: list[Command] = Field(default_factory=list)
-    abandon: list[str] = Field(default_factory=list)
-    lease_seconds: float
+    run: str
+    attempt: int = Field(ge=1, le=MAX_ATTEMPT)
 
 
 class CheckpointReference(Wire):
@@ -160,6 +160,19 @@ class CheckpointReference(Wire):
 
     run: str
     step: int
+
+
+class HeartbeatAnswer(Wire):
+    """Commands for the worker's runs.
+
+    `abandon` names attempts whose lease it lost: it must end them, unheard. `keep` names all checkpoints of its runs
+    that others still have to start from: it must not remove them until an answer leaves them out.
+    """
+
+    commands: list[Command] = Field(default_factory=list)
+    abandon: list[RunAttempt] = Field(default_factory=list)
+    keep: list[CheckpointReference] = Field(default_factory=list)
+    lease_seconds: float
 
 
 class Assignment(Wire):

@@ -16,6 +16,7 @@ from gyrostat.wire.layout import Wire
 from gyrostat.wire.messages import (
     Acknowledgement,
     Assignment,
+    CheckpointReference,
     Command,
     Event,
     EventsMessage,
@@ -24,6 +25,7 @@ from gyrostat.wire.messages import (
     LayoutMessage,
     Registered,
     Registration,
+    RunAttempt,
 )
 
 
@@ -37,7 +39,8 @@ class SmallBackend:
         self.registrations = 0
         self.queue: list[Assignment] = []
         self.commands: dict[int, Command] = {}
-        self.abandon: list[str] = []
+        self.abandon: list[RunAttempt] = []
+        self.keep: list[CheckpointReference] = []
         self.heartbeats: list[Heartbeat] = []
         self.done: list[int] = []
         self.events: dict[str, list[tuple[int, Event]]] = defaultdict(list)
@@ -100,7 +103,8 @@ class SmallBackend:
         self.done += heartbeat.done
         for number in heartbeat.done:
             self.commands.pop(number, None)
-        return _answer(HeartbeatAnswer(commands=list(self.commands.values()), abandon=self.abandon, lease_seconds=5.0))
+        commands = list(self.commands.values())
+        return _answer(HeartbeatAnswer(commands=commands, abandon=self.abandon, keep=self.keep, lease_seconds=5.0))
 
     async def _claim(self, request: Request) -> Response:
         deadline = asyncio.get_running_loop().time() + float(request.query_params["wait"])

@@ -61,6 +61,20 @@ def test_the_newest_and_the_best_are_kept(store):
     assert [one.step for one in store.listed("r1")] == [50, 60]
 
 
+def test_what_others_start_from_is_kept_until_they_have(store):
+    keep = Checkpoints(keep=1, best=False)
+    for step in (10, 20, 30):
+        save(store, step, keep=keep)
+        store.protect("r1", [10])
+    assert [one.step for one in store.listed("r1")] == [10, 30]
+    store.protect("other", [10])
+    save(store, 40, keep=keep)
+    assert [one.step for one in store.listed("r1")] == [10, 40]
+    store.protect("r1", [])
+    save(store, 50, keep=keep)
+    assert [one.step for one in store.listed("r1")] == [50]
+
+
 def test_one_written_only_for_its_loss_takes_no_regular_ones_place_and_goes_when_it_is_beaten(store):
     keep = Checkpoints(keep=2)
     save(store, 40, keep=keep)

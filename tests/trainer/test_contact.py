@@ -102,7 +102,7 @@ def test_it_claims_no_more_runs_than_it_has_slots(backend, contact_with):
 
 def test_heartbeats_tell_what_runs_and_what_was_carried_out_and_bring_commands(backend, contact_with):
     backend.start()
-    backend.commands[7] = Command(id=7, run="r1", kind="stop")
+    backend.commands[7] = Command(id=7, run="r1", attempt=1, kind="stop")
     contact = contact_with()
     contact.reports = [RunningReport(run="r1", attempt=2, step=30)]
     assert contact.begin()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gyrostat.spec.probes import PROBES
-from gyrostat.wire.messages import Assignment, CheckpointReference, Command, Registration
+from gyrostat.wire.messages import Assignment, CheckpointReference, Command, Registration, RunAttempt
 from tests.trainer.recording import document
 from tests.trainer.small_backend import SmallBackend
 from trainer.backend import Backend
@@ -87,6 +87,7 @@ def test_runs_are_trained_stopped_abandoned_and_interrupted_while_the_backend_co
     backend, start_worker, tmp_path
 ):
     backend.queue = [assignment("quick", QUICK), assignment("endless", ENDLESS)]
+    backend.keep = [CheckpointReference(run="endless", step=200)]
     worker = start_worker(slots=2)
 
     # Two at once; the backend dies, comes back and has forgotten its workers: every frame is there, once.
@@ -101,20 +102,30 @@ def test_runs_are_trained_stopped_abandoned_and_interrupted_while_the_backend_co
     reported = {report.run for heartbeat in backend.heartbeats for report in heartbeat.running}
     assert reported == {"quick", "endless"}
 
-    # A command is carried out, and reported so.
-    backend.commands[9] = Command(id=9, run="endless", kind="stop")
+    # What another run has to start from is kept, however old it becomes.
+    eventually(lambda: len(backend.losses["endless", 1]) > 5 * 200)
+    kept = [saved.step for saved in CheckpointStore(tmp_path / "work" / "checkpoints").listed("endless")]
+    assert kept[0] == 200
+    assert kept[1] > 400
+
+    # A command is carried out, and reported so; one for another attempt is not.
+    backend.commands[8] = Command(id=8, run="endless", attempt=2, kind="pause")
+    backend.commands[9] = Command(id=9, run="endless", attempt=1, kind="stop")
     eventually(lambda: "stopped" in backend.kinds("endless"))
     eventually(lambda: backend.done)
     assert backend.done == [9]
+    assert 8 in backend.commands
     stopped_at = backend.event("endless", "stopped").step
     assert list(backend.losses["endless", 1]) == list(range(1, stopped_at + 1))
 
     # A run that is another worker's now ends here at once, and unheard.
     backend.queue = [assignment("taken", ENDLESS), assignment("last", ENDLESS)]
     eventually(lambda: len(children(worker)) == 2 and backend.losses["taken", 1] and backend.losses["last", 1])
-    backend.abandon = ["taken"]
+    backend.abandon = [RunAttempt(run="last", attempt=2), RunAttempt(run="taken", attempt=1)]
     eventually(lambda: len(children(worker)) == 1)
     assert set(backend.kinds("taken")) <= {"started", "checkpoint"}
+    after = max(backend.losses["last", 1])
+    eventually(lambda: max(backend.losses["last", 1]) > after)
 
     # Told to go, it leaves nothing behind but checkpoints.
     worker.terminate()

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gyrostat.wire.messages import Assignment, CheckpointReference
 
-Ask = Literal["stop", "pause", "control", "interrupt", "measure"]
-"""What can be asked of a training; all but `interrupt` come from the backend."""
+Ask = Literal["stop", "pause", "control", "interrupt", "measure", "keep"]
+"""What can be asked of a training; `interrupt` comes from the agent, `keep` tells which checkpoints others need."""
 
 
 class Job(BaseModel):

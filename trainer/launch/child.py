@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, BinaryIO
 
@@ -53,10 +54,18 @@ def main() -> None:
 
     stream = open_stream(job, token=os.environ.get("GYROSTAT_TOKEN", ""), on_acknowledged=heed)
     _end_on_signals(control)
-    threading.Thread(target=_listen, args=(requests, control, stream, reports), daemon=True).start()
+    store = CheckpointStore(job.checkpoints)
+
+    def take(kind: str, data: dict[str, Any]) -> None:
+        if kind == "keep":
+            store.protect(job.run, data["steps"])
+        else:
+            _take(kind, data, control, stream, reports.step)
+
+    threading.Thread(target=_listen, args=(requests, take, reports), daemon=True).start()
     reports.start()
     try:
-        _train(job, stream=stream, control=control, reports=reports)
+        _train(job, store, stream=stream, control=control, reports=reports)
     except Exception as error:
         traceback.print_exc()
         stream.event("failed", reports.step, _failure(error))
@@ -66,10 +75,9 @@ def main() -> None:
     os._exit(0)
 
 
-def _train(job: Job, *, stream: Stream, control: Control, reports: "Reports") -> None:
+def _train(job: Job, store: CheckpointStore, *, stream: Stream, control: Control, reports: "Reports") -> None:
     spec = parse(job.spec).spec
     device = choose(job.device)
-    store = CheckpointStore(job.checkpoints)
     start = _start(job, store, stream)
     # sums in another number of threads differ in their last bits, so a run keeps the number that it began with
     began_with = start.state["threads"] if start is not None and start.run == job.run else job.threads
@@ -155,10 +163,10 @@ class Reports:
             os.write(self._descriptor, json.dumps(report).encode() + b"\n")
 
 
-def _listen(requests: BinaryIO, control: Control, stream: Stream, reports: Reports) -> None:
+def _listen(requests: BinaryIO, take: Callable[[str, dict[str, Any]], None], reports: Reports) -> None:
     for line in requests:
         request = json.loads(line)
-        _take(request["kind"], request["data"], control, stream, reports.step)
+        take(request["kind"], request["data"])
         if request["command"] is not None:
             reports.taken(request["command"])
     _orphaned()

@@ -167,6 +167,13 @@ def test_a_deleted_run_is_gone_with_its_rows_and_its_forks_live_on(database: Dat
     report(database, parent.id, 1, "checkpoint", step=100, size_bytes=1)
     report(database, parent.id, 1, "finished", step=600)
     child = fork(database, parent.id, from_step=100)
+    with pytest.raises(Conflict, match=f"fork {child.id} .* queued.* step 100"):
+        database.write(lambda session: runs.delete(session, parent.id))
+    claim(database, worker)
+    with pytest.raises(Conflict, match="starting"):
+        database.write(lambda session: runs.delete(session, parent.id))
+    report(database, child.id, 1, "started", step=100)
+    fork(database, parent.id, from_step=None)
     database.write(lambda session: runs.delete(session, parent.id))
     with pytest.raises(NotFound):
         get(database, parent.id)

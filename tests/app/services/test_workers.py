@@ -9,7 +9,14 @@ from app.services import runs, workers
 from app.services.reaper import Reaper, was_absent
 from app.storage import runs as run_repository
 from app.storage.database import Database, Session
-from gyrostat.wire.messages import Assignment, Heartbeat, HeartbeatAnswer, RunningReport
+from gyrostat.wire.messages import (
+    Assignment,
+    CheckpointReference,
+    Heartbeat,
+    HeartbeatAnswer,
+    RunAttempt,
+    RunningReport,
+)
 from tests.app.control import SETTINGS, at, claim, get, register, report, start
 
 
@@ -128,8 +135,24 @@ def test_a_silent_worker_is_unreachable_then_its_run_goes_on_elsewhere(
     assert assignment is not None
     assert assignment.resume is not None
     assert (assignment.attempt, assignment.resume.step) == (2, 100)
-    assert beat(database, worker, 23, (run, 1)).abandon == [run], "the old worker must end it, unheard"
+    lost = [RunAttempt(run=run, attempt=1)]
+    assert beat(database, worker, 23, (run, 1)).abandon == lost, "the old worker must end it, unheard"
+    assert beat(database, other, 23, (run, 1)).abandon == lost, "an old report is no reason to end the new attempt"
     assert beat(database, other, 23, (run, 2)).abandon == []
+
+
+def test_a_worker_keeps_what_forks_have_to_start_from(database: Database) -> None:
+    parent, worker = start(database, now=at(0)).id, register(database)
+    claim(database, worker)
+    report(database, parent, 1, "started")
+    report(database, parent, 1, "checkpoint", step=100, size_bytes=1)
+    fork = database.write(lambda session: runs.fork(session, parent, from_step=100, patch={}, now=at(1))).id
+    needed = [CheckpointReference(run=parent, step=100)]
+    assert beat(database, worker, 2, (parent, 1)).keep == needed
+    claim(database, worker, now=at(3))
+    assert beat(database, worker, 4, (parent, 1), (fork, 1)).keep == needed, "it is still loading"
+    report(database, fork, 1, "started", step=100)
+    assert beat(database, worker, 5, (parent, 1), (fork, 1)).keep == []
 
 
 def test_a_worker_that_is_heard_again_heals_its_run(database: Database, reaper: Reaper, clock: Hours) -> None:
@@ -257,7 +280,8 @@ def test_a_heartbeat_for_somebody_elses_run_renews_nothing(sqlite_database: Data
     run = start(sqlite_database).id
     claim(sqlite_database, register(sqlite_database))
     thief = register(sqlite_database, "thief")
-    assert sorted(beat(sqlite_database, thief, 5, (run, 1), ("nothing", 1)).abandon) == sorted([run, "nothing"])
+    abandoned = beat(sqlite_database, thief, 5, (run, 1), ("nothing", 1)).abandon
+    assert {(lost.run, lost.attempt) for lost in abandoned} == {(run, 1), ("nothing", 1)}
     with sqlite_database.read() as session:
         attempt = run_repository.attempt(session, run, 1)
         assert attempt is not None
