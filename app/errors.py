@@ -6,6 +6,7 @@ AppError
 ├── Gone                 410  the run was deleted
 ├── TooLarge             413
 ├── UnsupportedMedia     415
+├── HostNotAllowed       421  Host is no name of this service
 ├── Invalid              422  lists every problem with path, value and mend
 ├── TooMany              429  with Retry-After
 ├── Unauthorized 401, Forbidden 403
@@ -65,6 +66,12 @@ class Forbidden(AppError):
     """Not from here, or not with this token."""
 
     status, kind, title = 403, "forbidden", "Forbidden"
+
+
+class HostNotAllowed(AppError):
+    """The request names another service; a setting mends it, so that a client may try again."""
+
+    status, kind, title = 421, "host-not-allowed", "Host not allowed"
 
 
 class NotFound(AppError):

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import problems
-from app.errors import BadRequest, Forbidden
+from app.errors import Forbidden, HostNotAllowed
 from app.settings import LOOPBACK, AppSettings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -26,7 +26,7 @@ class HostGuard:
         self._names = frozenset(name.lower().strip("[]") for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, or answers 400 or 403."""
+        """Passes the request on, or answers 421 or 403."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -37,13 +37,13 @@ class HostGuard:
         else:
             await problems.response(refusal)(scope, receive, send)
 
-    def _host(self, headers: Headers) -> BadRequest | None:
+    def _host(self, headers: Headers) -> HostNotAllowed | None:
         given = headers.getlist("host")
         name = _host_name(given[0]) if len(given) == 1 else None
         if name in self._names:
             return None
         shown = ", ".join(given)[:100] or "none"
-        return BadRequest(
+        return HostNotAllowed(
             f"Host is {shown!r}, which is not a name of this service; "
             f"add it to GYROSTAT_HOSTS, known are {', '.join(sorted(self._names))}"
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from gyrostat.stream.ledger import Books, Count
 from gyrostat.stream.segments import Kind, Record
 from gyrostat.stream.spool import Spool
-from gyrostat.stream.transport import Permanent, Superseded, Transient, Transport
+from gyrostat.stream.transport import Permanent, RunUnknown, Superseded, Transient, Transport
 from gyrostat.wire import codec
 from gyrostat.wire.messages import Acknowledgement
 
@@ -43,6 +43,7 @@ class Sender(threading.Thread):
 
     Attributes:
         superseded: why the backend takes nothing more of this run; None while it does. What is left stays on disk.
+        run_unknown: whether that is because the backend has no such run.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Sender(threading.Thread):
     ) -> None:
         super().__init__(name="gyrostat-sender", daemon=True)
         self.superseded: str | None = None
+        self.run_unknown = False
         self._spool, self._transport, self._run = spool, transport, run
         self._books, self._on_acknowledged = books, on_acknowledged
         self._changed = threading.Condition()
@@ -118,6 +120,7 @@ class Sender(threading.Thread):
             try:
                 acknowledgement = self._transport.send(self._run, record)
             except Superseded as error:
+                self.run_unknown = isinstance(error, RunUnknown)
                 self._give_up(str(error))
                 return
             except Permanent as error:

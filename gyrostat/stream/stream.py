@@ -135,6 +135,11 @@ class Stream:
         """Why the backend takes nothing more of this run; None while it does."""
         return None if self._sender is None else self._sender.superseded
 
+    @property
+    def run_unknown(self) -> bool:
+        """Whether the backend takes nothing more because it has no such run; it may be the wrong backend."""
+        return self._sender is not None and self._sender.run_unknown
+
     def _take_over(self) -> None:
         for record in self._spool.unsent():
             self._books.inherited(size_of_record(record))

@@ -1,9 +1,11 @@
 """Messages over HTTP: each failure is transient (the same message again, later) or permanent (never again).
 
 Exception
-├── Transient         no connection, no answer in time, 408, 425, 429, 5xx; also 401 and 403, which a new token mends
-└── Permanent         the backend refuses this message: any other 4xx
-    └── Superseded    it refuses everything more of this run or attempt: 404, 410, 409 `attempt-superseded`
+├── Transient            no connection, no answer in time, 408, 425, 429, 5xx; what a change of settings mends (401 and
+│                        403 the token, 405 and 421 the address); whatever no Gyrostat backend answered
+└── Permanent            a backend refuses this message: any other 4xx with a problem document of Gyrostat's
+    └── Superseded       it refuses everything more of this run or attempt: 410, 409 `attempt-superseded`
+        └── RunUnknown   404: it was deleted, or this is the wrong backend
 """
 
 import ipaddress
@@ -38,6 +40,10 @@ class Superseded(Permanent):
     """The backend will take nothing more: the run was deleted, or a newer attempt has taken over."""
 
 
+class RunUnknown(Superseded):
+    """The backend has no such run. It may have been deleted, or another backend or database is answering."""
+
+
 class Transport(Protocol):
     """What carries records to the backend; called by one thread."""
 
@@ -60,7 +66,8 @@ _ROUTES = {
     Kind.FRAMES: ("frames", codec.MSGPACK),
     Kind.EVENTS: ("events", codec.JSON),
 }
-_RETRIED = {401, 403, 408, 425, 429}
+_RETRIED = {401, 403, 405, 408, 421, 425, 429}
+_PROBLEM = "urn:gyrostat:problem:"
 # Below uvicorn's five seconds, so that an idle connection is left before the server closes it.
 _LIMITS = httpx.Limits(max_connections=2, keepalive_expiry=4.0)
 
@@ -164,14 +171,19 @@ def _failure(response: httpx.Response) -> Transient | Permanent:
     status = response.status_code
     detail = document.get("detail")
     reason = str(detail)[:300] if detail else f"{status} {response.reason_phrase}"
-    if 400 <= status < 500 and status not in _RETRIED:
-        superseded = status == 409 and str(document.get("type", "")).endswith("attempt-superseded")
-        if superseded or (status in (404, 410) and document):
+    if _is_ours(response, document) and 400 <= status < 500 and status not in _RETRIED:
+        if status == 404:
+            return RunUnknown(reason)
+        if status == 410 or document["type"] == f"{_PROBLEM}attempt-superseded":
             return Superseded(reason)
-        if status not in (404, 410):
-            return Permanent(reason)
-    # What is left: try again later. A 404 without a JSON document, or a redirect, is not from a Gyrostat backend.
+        return Permanent(reason)
+    # What is left: try again later. A proxy's refusal or redirect must not cost measurements.
     return Transient(f"{status}: {reason}", retry_after=_retry_after(response.headers.get("Retry-After")))
+
+
+def _is_ours(response: httpx.Response, document: dict[str, Any]) -> bool:
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return media_type == "application/problem+json" and str(document.get("type", "")).startswith(_PROBLEM)
 
 
 def _retry_after(value: str | None) -> float | None:

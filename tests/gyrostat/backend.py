@@ -24,6 +24,7 @@ from gyrostat.wire.layout import Layout
 from gyrostat.wire.messages import Acknowledgement, EventsMessage, LayoutMessage
 
 ROOT = Path(__file__).parents[2]
+PROBLEM = "urn:gyrostat:problem:told-so"
 
 
 class Store:
@@ -112,7 +113,9 @@ def create_app(path: Path) -> FastAPI:
             return None
         answer = answers.pop(0)
         return Response(
-            answer.get("body", json.dumps({"detail": answer.get("detail", "told so"), "type": answer.get("type")})),
+            answer.get(
+                "body", json.dumps({"detail": answer.get("detail", "told so"), "type": answer.get("type", PROBLEM)})
+            ),
             status_code=answer["status"],
             media_type=answer.get("media_type", "application/problem+json"),
             headers=answer.get("headers"),

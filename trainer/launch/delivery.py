@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,8 @@ from trainer.launch.base import Job
 SEND_SECONDS = 10.0
 """How long one spool is sent from before the next one has its turn."""
 RETRY_SECONDS = 5.0
+REJECTED = ".rejected"
+"""Folder, among the spools, of those whose run the backend does not know."""
 
 log = logging.getLogger(__name__)
 
@@ -132,11 +135,34 @@ class Delivery:
         transport = HttpTransport(self._server, token=self._token or None)
         stream = Stream(spool=spool, transport=transport, run=left.run, attempt=left.attempt)
         stream.close(SEND_SECONDS)
+        if stream.run_unknown:
+            return self._set_aside(left, stream.superseded or "")
         if stream.superseded is not None:
             log.warning("what run %s left of attempt %d is given up: %s", left.run, left.attempt, stream.superseded)
         elif spool.settled < spool.last_sequence:
             return False
         shutil.rmtree(left.folder, ignore_errors=True)
-        with suppress(OSError):  # other attempts of the run are still there
-            left.folder.parent.rmdir()
+        _remove_if_empty(left.folder.parent)
         return True
+
+    def _set_aside(self, left: _Left, reason: str) -> bool:
+        # the run may have been deleted, but a worker that asks the wrong backend hears the same
+        rejected = self._root / REJECTED
+        name = f"{left.run}-{left.attempt}"
+        try:
+            rejected.mkdir(exist_ok=True)
+            place = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=rejected)) if (rejected / name).exists() else None
+            place = left.folder.rename(place or rejected / name)
+        except OSError as error:
+            log.warning("%s cannot be set aside, and will be tried again: %s", left.folder, error)
+            return False
+        _remove_if_empty(left.folder.parent)
+        log.warning(
+            "what run %s left of attempt %d is not taken, and kept in %s: %s", left.run, left.attempt, place, reason
+        )
+        return True
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # other attempts of the run are still there
+        folder.rmdir()

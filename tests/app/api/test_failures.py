@@ -96,7 +96,7 @@ def test_a_failure_that_passes_says_when_to_come_back(client: httpx.Client) -> N
 
 
 def test_a_foreign_name(client: httpx.Client) -> None:
-    problem(client.get("/healthz", headers={"Host": "evil.example"}), 400, "bad-request")
+    problem(client.get("/healthz", headers={"Host": "evil.example"}), 421, "host-not-allowed")
 
 
 def test_a_foreign_page(client: httpx.Client) -> None:

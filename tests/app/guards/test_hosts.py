@@ -48,13 +48,14 @@ def test_own_names_pass(host: str) -> None:
 )  # fmt: skip
 def test_foreign_names_are_refused_with_the_setting_to_change(host: str) -> None:
     status, body = answered("GET", ("host", host))
-    assert status == 400
+    assert status == 421
+    assert "urn:gyrostat:problem:host-not-allowed" in body
     assert "GYROSTAT_HOSTS" in body
 
 
 def test_no_name_and_two_names_are_refused() -> None:
-    assert answered("GET")[0] == 400
-    assert answered("GET", ("host", "localhost"), ("host", "evil.example"))[0] == 400
+    assert answered("GET")[0] == 421
+    assert answered("GET", ("host", "localhost"), ("host", "evil.example"))[0] == 421
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "QUERY", "post"])

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 
 from gyrostat.stream.segments import Kind, Record
-from gyrostat.stream.transport import HttpTransport, Permanent, Superseded, Transient
+from gyrostat.stream.transport import HttpTransport, Permanent, RunUnknown, Superseded, Transient
 from gyrostat.wire.messages import LayoutMessage
 from tests.gyrostat.backend import Backend
 from tests.gyrostat.stream.frames import layout
@@ -37,7 +37,7 @@ def test_a_closed_transport_opens_again(transport: HttpTransport) -> None:
     assert transport.send("again", record()).status == "duplicate"
 
 
-@pytest.mark.parametrize("status", [401, 403, 408, 425, 429, 500, 502, 503, 504, 507])
+@pytest.mark.parametrize("status", [401, 403, 405, 408, 421, 425, 429, 500, 502, 503, 504, 507])
 def test_what_may_pass_is_transient(backend: Backend, transport: HttpTransport, status: int) -> None:
     backend.answers({"status": status, "detail": "not now"})
     with pytest.raises(Transient, match="not now"):
@@ -60,14 +60,21 @@ def test_a_run_that_is_gone_or_taken_over_ends_the_stream(
     backend: Backend, transport: HttpTransport, answer: dict[str, object]
 ) -> None:
     backend.answers(answer)
-    with pytest.raises(Superseded):
+    with pytest.raises(Superseded) as refusal:
         transport.send("run", record())
+    assert isinstance(refusal.value, RunUnknown) == (answer["status"] == 404)
 
 
 @pytest.mark.parametrize(
     "answer",
     [
         {"status": 404, "body": "<h1>nginx</h1>", "media_type": "text/html"},
+        {"status": 404, "type": "about:blank"},
+        {"status": 400, "body": "<h1>Bad Request</h1>", "media_type": "text/html"},
+        {"status": 413, "body": "<h1>nginx</h1>", "media_type": "text/html"},
+        {"status": 422, "media_type": "application/json"},
+        {"status": 409, "type": None},
+        {"status": 410, "type": "https://proxy.example/urn:gyrostat:problem:gone"},
         {"status": 302, "headers": {"Location": "/login"}},
         {"status": 200, "body": "<h1>log in</h1>", "media_type": "text/html"},
         {"status": 200, "body": "{}"},
