@@ -27,15 +27,16 @@ def program() -> str | None:
     return next((path for path in (*found, *MACOS) if path and Path(path).exists()), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for all tests."""
+    """One browser for the tests of a file."""
     path = program()
     if path is None:
         if os.environ.get("CI") == "true":
             pytest.fail("CI must test in a browser, and no Chromium is on the PATH")
         pytest.skip("no Chromium on the PATH; on Debian: apt-get install chromium")
     arguments = [*ARGUMENTS, *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
+    # of a module, not of the session: while it lives, its event loop counts as running in this thread
     with sync_playwright() as playwright:
         expect.set_options(timeout=15_000)
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
