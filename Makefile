@@ -21,7 +21,7 @@ demo: $(VENV)/.run  ## as run, and start one healthy and one sick training
 	@exec $(BIN)/python -m app.supervisor --port $(PORT) --data $(DATA) --demo
 
 test: check browser  ## everything that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=20
 
 check: $(VENV)/.dev  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
