@@ -4,7 +4,8 @@ TrainerError
 ├── CheckpointError
 │   ├── CheckpointMissing   nothing of that run and step is there
 │   └── CheckpointDamaged   it is there, and not what was written
-└── DeviceError             the device that was asked for is not there
+├── DeviceError             the device that was asked for is not there
+└── NameTaken               another worker of this name is running
 """
 
 
@@ -26,3 +27,7 @@ class CheckpointDamaged(CheckpointError):
 
 class DeviceError(TrainerError):
     """The device that was asked for is not there."""
+
+
+class NameTaken(TrainerError):
+    """A worker of this name is running already."""

@@ -99,7 +99,7 @@ class _Training:
             spec.probes,
             sink=stream,
             scalars=("loss.train", *task.scalars, "optimizer.learning_rate", *METRICS),
-            probe_loss=_probe_loss(spec, task),
+            probe_loss=_probe_loss(spec, task),  # the session decides which probes need it
         )
         self.done = state.Progress()
         self.parts = state.Parts(
@@ -182,11 +182,15 @@ def _accumulate_gradients(spec: RunSpec, task: Task, batch: Batch) -> dict[str, 
     return dict(totals)
 
 
-def _probe_loss(spec: RunSpec, task: Task) -> Callable[[], Tensor] | None:
-    if not spec.probes.curvature.enabled:
-        return None
-    batch = task.probe_batch(spec.probes.curvature.batch_size or spec.data.batch_size)
-    return lambda: task.loss(task.model, batch)[0]
+def _probe_loss(spec: RunSpec, task: Task) -> Callable[[], Tensor]:
+    batch: list[Batch] = []
+
+    def loss() -> Tensor:
+        if not batch:  # not every training has a probe that asks for it
+            batch.append(task.probe_batch(spec.probes.curvature.batch_size or spec.data.batch_size))
+        return task.loss(task.model, batch[0])[0]
+
+    return loss
 
 
 def _circumstances(task: Task, start: Checkpoint | None) -> dict[str, Any]:

@@ -35,10 +35,11 @@ from gyrostat.wire.messages import (
 )
 from trainer.backend import Backend, Refused
 from trainer.contact import Contact, drained
-from trainer.errors import DeviceError
+from trainer.errors import DeviceError, NameTaken
 from trainer.launch.base import Job, Launcher, Training
 from trainer.launch.delivery import Delivery
 from trainer.launch.local import LocalLauncher
+from trainer.lock import default_name, lock_name
 
 TICK_SECONDS = 0.1
 INTERRUPT_SECONDS = 8.0
@@ -47,11 +48,14 @@ DELIVERY_SECONDS = 3.0
 """How long the agent then tries to deliver what is left; the rest is sent at its next start."""
 FIRST_DELIVERY_SECONDS = 10.0
 """How long claiming waits for what an earlier agent left: it may be the end of a run that is queued again."""
+NAME_SECONDS = INTERRUPT_SECONDS + DELIVERY_SECONDS + 1.0
+"""How long an earlier worker of the same name, which may be leaving, is waited for."""
+
 MAX_PROTECTED = 200
 """How many checkpoints of one training are kept for others; as many steps always fit into one request."""
 
 REFUSED = 2
-"""Exit status: the backend will never take this worker, or the device is not there."""
+"""Exit status: the backend will never take this worker, its name is taken, or the device is not there."""
 
 log = structlog.get_logger()
 
@@ -223,6 +227,16 @@ def main(argv: list[str] | None = None) -> int:
     for folder in (options.data, options.data_root):
         folder.mkdir(parents=True, exist_ok=True)
     try:
+        name = lock_name(options.data, options.name, wait_seconds=NAME_SECONDS)
+    except (NameTaken, OSError) as error:
+        log.error("this worker cannot have its name", error=str(error))
+        return REFUSED
+    with name:
+        return _work(options, leaving)
+
+
+def _work(options: Options, leaving: threading.Event) -> int:
+    try:
         registration = _registration(options)
     except DeviceError as error:
         log.error("this machine cannot train as asked", error=str(error))
@@ -239,7 +253,7 @@ def _options(argv: list[str] | None) -> Options:
     parser.add_argument("--server", required=True, help="the backend, such as http://127.0.0.1:8000")
     parser.add_argument("--data", type=Path, required=True, help="folder for checkpoints, spools and logs")
     parser.add_argument(
-        "--name", default=socket.gethostname(), help="stays the same over restarts (default: the host's)"
+        "--name", help="stays the same over restarts, and no two have the same (default: host, device and data folder)"
     )
     parser.add_argument("--slots", type=int, default=1, choices=range(1, 257), metavar="N", help="trainings at once")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -252,6 +266,7 @@ def _options(argv: list[str] | None) -> Options:
     given = parser.parse_args(argv)
     given.data = given.data.resolve()
     given.data_root = (given.data_root or given.data / "datasets").resolve()
+    given.name = given.name or default_name(given.device, given.data)
     return Options(**vars(given), token=os.environ.get("GYROSTAT_TOKEN", ""))
 
 

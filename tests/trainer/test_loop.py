@@ -10,11 +10,12 @@ import time
 import pytest
 import torch
 
+from gyrostat.probes.session import ProbeSession
 from gyrostat.spec.parse import parse
 from gyrostat.spec.probes import PROBES
 from tests.trainer.recording import document, trained
 from tests.trainer.train_in_process import read
-from trainer import tasks
+from trainer import loop, tasks
 from trainer.checkpoints import CheckpointStore
 from trainer.control import Adjustment, Control
 from trainer.data.batches import Batches
@@ -91,6 +92,21 @@ def test_measuring_changes_nothing(given, tmp_path):
     assert watched.scalars("loss.validation") == unwatched.scalars("loss.validation")
     measured = {metric for values in watched.frames.values() for metric in values}
     assert {"gradient.norm", "weight.norm", "activation.rms", "weight.spectral_norm", "curvature.sharpness"} <= measured
+
+
+def test_the_probes_decide_whether_the_probe_loss_is_used(tmp_path, monkeypatch):
+    given = []
+
+    class Noting(ProbeSession):
+        def __init__(self, *args, probe_loss=None, **options):
+            given.append(probe_loss)
+            super().__init__(*args, probe_loss=probe_loss, **options)
+
+    monkeypatch.setattr(loop, "ProbeSession", Noting)
+    trained(document("digits-mlp", steps=2, **NO_PROBES), tmp_path)
+    (probe_loss,) = given
+    assert torch.isfinite(probe_loss())
+    assert torch.equal(probe_loss(), probe_loss()), "the batch is the same at every call"
 
 
 def test_validating_and_checkpointing_change_nothing(tmp_path):
