@@ -32,13 +32,16 @@ class Memory:
                 known = self._known.get(key)
             if known is not None and known[0] == version:
                 return known[1]
-            made = make()
-            self._keep(key, version, made)
+            try:
+                made = make()
+                self._keep(key, version, made)
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
             return made
 
     def _keep(self, key: Hashable, version: Hashable, made: bytes) -> None:
         with self._lock:
-            self._making.pop(key, None)
             old = self._known.pop(key, None)
             self._bytes += len(made) - (len(old[1]) if old else 0)
             self._known[key] = (version, made)

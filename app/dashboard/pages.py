@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import HTMLResponse
 
 from app.dashboard import figures, plotly
@@ -91,7 +91,7 @@ def run_fragment(run_id: str, database: DatabaseDep, now: NowDep, memory: Memory
 @router.get("/runs/{run_id}/panels/{slug}", response_model=None)
 def panel(
     run_id: str,
-    slug: str,
+    slug: Annotated[str, Path(max_length=120, pattern=r"^[\w.:/-]+$")],
     database: DatabaseDep,
     memory: MemoryDep,
     first: Annotated[Step, Query(alias="from")] = None,
@@ -104,6 +104,7 @@ def panel(
     """A chart's figure, for plotly."""
     asked = panel_content.Request(first, last, points, smooth, log, theme)
     with database.read() as session:
+        panel_content.check(session, run_id, slug)
 
         def made() -> bytes:
             marks = alert_cards.marks(session, run_id)

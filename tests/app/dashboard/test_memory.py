@@ -48,6 +48,7 @@ def test_a_failure_is_not_remembered():
 
     with pytest.raises(RuntimeError, match="once"):
         memory.get("a", 1, fail)
+    assert not memory._making
     assert memory.get("a", 1, lambda: b"fine") == b"fine"
 
 

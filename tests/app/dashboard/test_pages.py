@@ -201,7 +201,7 @@ def test_names_of_layers_reach_the_figure_escaped(client, attached):
 @pytest.mark.parametrize(
     ("query", "status"),
     [("loss?points=5", 422), ("loss?smooth=1", 422), ("loss?theme=pink", 422), ("loss?from=9&to=3", 422),
-     ("nosuch", 404), ("metric.nosuch.metric", 404)],
+     ("x" * 121, 422), ("nosuch", 404), ("metric.nosuch.metric", 404)],
 )  # fmt: skip
 def test_bad_requests_for_panels_are_problems(client, attached, query, status):
     answer = client.get(f"/runs/{attached}/panels/{query}")
