@@ -88,7 +88,7 @@ def store_frames(session: Session, run_id: str, batch: Batch, now: datetime) -> 
         )
         frame_repository.append(session, run_id, arrival)
         if is_newest:
-            run.step = int(batch.steps[-1])
+            run.step = _step_after(run, batch)
         tighten = alerting.evaluate(session, run, batch, layout, now)
         return _Stored(frames=len(batch.steps), points=batch.num_points, tighten=tighten)
 
@@ -137,6 +137,15 @@ def _once(
         missing=missing,
         tighten=stored.tighten,
     )
+
+
+def _step_after(run: Run, batch: Batch) -> int:
+    """Heartbeats tell the step before a slow spool does, so within an attempt it only rises.
+
+    An attached program may restart within its one attempt; there a step that goes back means just that.
+    """
+    newest = int(batch.steps[-1])
+    return newest if run.spec is None else max(run.step, newest)
 
 
 def _fitting_layout(session: Session, run: Run, batch: Batch) -> Layout:

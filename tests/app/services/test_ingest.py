@@ -19,6 +19,7 @@ from gyrostat.wire import messages
 from gyrostat.wire.frame import Column
 from gyrostat.wire.messages import EventsMessage
 from gyrostat.wire.values import ABSENT
+from tests.app.alarmed import losses, trained
 from tests.app.measured import NOW, SCALAR, VECTOR, Sender, add_attempt, make_layout, make_run, start
 
 
@@ -350,3 +351,16 @@ def test_column_types_of_the_wire_are_stored_as_they_are(sqlite_database: Databa
     with sqlite_database.read() as session:
         series = metrics.series(session, "r1", VECTOR)
         assert (series.steps.tolist(), series.values.tolist()) == ([2], [[7.0, 8.0, 9.0]])
+
+
+def test_a_step_told_by_a_heartbeat_stays_while_the_spool_drains(database: Database) -> None:
+    sender = trained(database)
+
+    def hear(session: Session) -> None:
+        session.get_one(Run, sender.run_id).step = 40
+
+    database.write(hear)
+    for sent, shown in ((10, 40), (39, 40), (41, 41)):
+        losses(sender, [sent], [1.0])
+        with database.read() as session:
+            assert session.get_one(Run, sender.run_id).step == shown
