@@ -21,6 +21,8 @@ from gyrostat.wire.values import Float32Array
 
 AGGREGATES = ("min", "mean", "max", "last")
 MAX_POINTS = 100_000
+MAX_VALUES = 5_000_000
+"""Rows times names of one answer, which is made in memory; exports are not bounded."""
 
 Layouts = Mapping[tuple[int, int], Layout]
 
@@ -109,6 +111,7 @@ def series(
     to_step: int | None = None,
     points: int | None = None,
     aggregate: Sequence[str] = AGGREGATES,
+    max_values: int = MAX_VALUES,
 ) -> Series:
     """A metric over steps, of all its columns or of those whose name matches the glob `names`.
 
@@ -116,13 +119,15 @@ def series(
     value is lost. A bucket's `values` are its last row, or the one aggregate where a single one is asked for.
 
     Raises:
-        NotFound: no such run or metric. Invalid: a glob that matches nothing, an unknown aggregate, a bad range.
+        NotFound: no such run or metric.
+        Invalid: a glob that matches nothing, an unknown aggregate, a bad range, more than `max_values` values.
     """
     _check_request(points, from_step, to_step, aggregate)
     found = _metric(session, run_id, metric)
     shown = reading.extents(session, run_id, from_step or 0, reading.END if to_step is None else to_step)
     places = reading.places(session, found.id, shown)
     columns = _columns(_layouts(session, run_id), metric, {(place.attempt, place.layout) for place in places}, names)
+    _check_size(run_id, metric, places, len(columns.names), points, max_values)
     level = reading.level_to_read(places, points)
     parts = reading.parts(session, places, shown, level)
     rows = reading.aligned(parts, columns.places, len(columns.names))
@@ -165,15 +170,20 @@ def query(
 
     Raises:
         NotFound: no such run, or none of them has the metric.
+        Invalid: all of them together are more than `MAX_VALUES` values.
     """
-    answers = []
+    answers: list[tuple[str, Series]] = []
+    left = MAX_VALUES
     for metric in metrics:
         having = [run_id for run_id in runs if frame_repository.metric(session, _run(session, run_id).id, metric)]
         if not having:
             raise NotFound(
                 f"none of the runs has values of {metric!r}; GET /v1/runs/{{id}}/metrics lists what they have"
             )
-        answers += [(run_id, series(session, run_id, metric, points=points)) for run_id in having]
+        for run_id in having:
+            found = series(session, run_id, metric, points=points, max_values=left)
+            left -= found.values.size
+            answers.append((run_id, found))
     return answers
 
 
@@ -246,6 +256,24 @@ def _check_request(points: int | None, first: int | None, last: int | None, aggr
     ]
     if problems:
         raise Invalid("the series cannot be made as asked for", problems=problems)
+
+
+def _check_size(
+    run_id: str, metric: str, places: Sequence[reading.Place], width: int, points: int | None, max_values: int
+) -> None:
+    """Counted from the blocks' heads, before any is read; blocks at the edges of the range count whole."""
+    stored = sum(place.rows for place in places if place.level == 0)
+    rows = stored if points is None else min(stored, points)
+    if rows * width <= max_values:
+        return
+    problem = Problem(
+        path="points",
+        value=points,
+        message=f"{rows} rows of {width} names are {rows * width} values; {max_values} more fit into this answer",
+        mend=f"ask for fewer with `points=`, for a shorter range with `from` and `to`, or get everything from "
+        f"/v1/runs/{run_id}/export",
+    )
+    raise Invalid(f"the series of {metric} is too large for one answer", problems=[problem])
 
 
 def _series(

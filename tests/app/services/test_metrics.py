@@ -231,3 +231,21 @@ def test_a_deleted_run_takes_its_measurements_along(database: Database) -> None:
     database.write(lambda session: session.delete(session.get_one(Run, "r1")))
     with database.read() as session, pytest.raises(NotFound):
         metrics.series(session, "r1", SCALAR)
+
+
+def test_more_values_than_fit_into_an_answer_are_refused_before_they_are_read(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(sqlite_database).frames(np.arange(100), {VECTOR: np.ones((100, 3)), SCALAR: np.arange(100)})
+    assert len(_read(sqlite_database, VECTOR, max_values=300).steps) == 100
+    assert len(_read(sqlite_database, VECTOR, max_values=299, points=50).steps) == 50
+    with monkeypatch.context() as patched:
+        patched.setattr(metrics.reading, "bodies", None)
+        with pytest.raises(Invalid, match="too large") as refused:
+            _read(sqlite_database, VECTOR, max_values=299)
+    assert all(way in refused.value.problems[0].mend for way in ("points=", "`from`", "/v1/runs/r1/export"))
+    monkeypatch.setattr(metrics, "MAX_VALUES", 399)
+    with sqlite_database.read() as session:
+        with pytest.raises(Invalid, match="too large"):
+            metrics.query(session, ["r1"], [VECTOR, SCALAR], None)
+        assert len(metrics.query(session, ["r1"], [VECTOR, SCALAR], 50)) == 2
