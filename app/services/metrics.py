@@ -21,6 +21,7 @@ from gyrostat.wire.values import Float32Array
 
 AGGREGATES = ("min", "mean", "max", "last")
 MAX_POINTS = 100_000
+FLOAT32_BYTES = 4
 MAX_VALUES = 5_000_000
 """Rows times names of one answer, which is made in memory; exports are not bounded."""
 
@@ -77,6 +78,12 @@ def catalogue(session: Session, run_id: str) -> list[Measured]:
         )
         for metric in frame_repository.metrics(session, run_id)
     ]
+
+
+def widths(session: Session, run_id: str) -> dict[str, int]:
+    """How many values the newest row of each metric has."""
+    rows = frame_repository.metrics(session, run_id)
+    return {row.name: 1 if row.latest is None else len(row.latest) // FLOAT32_BYTES for row in rows}
 
 
 def revision(session: Session, run_id: str) -> int:

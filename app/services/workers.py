@@ -164,6 +164,8 @@ def _assigned(session: Session, worker: Worker, run_id: str, settings: AppSettin
             outcome=None,
         )
     )
+    # what the attempt before did after its last checkpoint is done again
+    run.step = 0 if resume is None else resume.step
     beginning = "" if resume is None else f", from the checkpoint of step {resume.step}"
     lifecycle.record(session, run, lifecycle.QUEUED, f"claimed by worker {worker.name}{beginning}", now)
     return Assignment(

@@ -10,8 +10,9 @@ from app.services import runs as run_service
 from app.services.metrics import Measured
 from app.storage.database import Session
 
-MAX_LAYERED_CELLS = 40_000
-MIN_POINTS = 20
+MAX_VALUES = 1_000_000
+"""Values that one panel reads, at most: the more layers, the fewer columns."""
+MIN_POINTS = 50
 
 
 class Request(NamedTuple):
@@ -52,9 +53,15 @@ def figure(session: Session, run_id: str, slug: str, asked: Request, marks: tupl
         log=asked.log,
         marks=marks,
     )
+    widths = metric_service.widths(session, run_id)
     series = {
         metric: metric_service.series(
-            session, run_id, metric, from_step=asked.first, to_step=asked.last, points=asked.points
+            session,
+            run_id,
+            metric,
+            from_step=asked.first,
+            to_step=asked.last,
+            points=min(asked.points, max(MIN_POINTS, MAX_VALUES // widths[metric])),
         )
         for metric in panel.metrics
         if metric in measured
