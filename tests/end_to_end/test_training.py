@@ -73,7 +73,7 @@ def test_a_training_goes_on_unharmed_while_the_backend_is_killed_and_every_frame
 
 
 def test_a_run_whose_worker_is_killed_goes_on_elsewhere_bit_for_bit(service: Service) -> None:
-    document = long(400)
+    document = long(600)
     service.start_worker("undisturbed")
     reference = service.start_run(document)
     service.wait_for_state(reference, "finished", within=120)
@@ -95,14 +95,14 @@ def test_a_run_whose_worker_is_killed_goes_on_elsewhere_bit_for_bit(service: Ser
 
 
 def test_pausing_and_resuming_changes_no_number(service: Service) -> None:
-    document = long(300)
+    document = long(900)
     service.start_worker(slots=2)
     reference = service.start_run(document)
     run = service.start_run(document)
     service.wait_for_step(run, 60)
     assert service.http.post(f"/v1/runs/{run}:pause").status_code in (200, 202)
     paused = service.wait_for_state(run, "paused")
-    assert paused["step"] < 300
+    assert paused["step"] < 900
     assert service.http.post(f"/v1/runs/{run}:resume").status_code in (200, 202)
     service.wait_for_state(run, "finished", within=120)
     service.wait_for_state(reference, "finished", within=120)
@@ -111,7 +111,7 @@ def test_pausing_and_resuming_changes_no_number(service: Service) -> None:
 
 def test_a_stopped_run_keeps_what_it_measured_and_can_be_forked(service: Service) -> None:
     service.start_worker()
-    run = service.start_run(long(5000))
+    run = service.start_run(long(5000) | {"checkpoints": {"every": 40, "keep": 1000}})
     service.wait_for_step(run, 90)
     assert service.http.post(f"/v1/runs/{run}:stop").status_code in (200, 202)
     stopped = service.wait_for_state(run, "stopped")
