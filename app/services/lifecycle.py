@@ -13,7 +13,7 @@ from app.services import alerting, judging
 from app.storage import events as event_repository
 from app.storage import runs as run_repository
 from app.storage.database import Session
-from app.storage.tables import Attempt, Checkpoint, Run, Transition
+from app.storage.tables import LIVE_STATES, Attempt, Checkpoint, Run, Transition
 from gyrostat.spec.checks import Problem
 from gyrostat.spec.systems import Checkpoints
 from gyrostat.wire.messages import Event
@@ -39,7 +39,7 @@ SUCCESSORS: Mapping[str | None, frozenset[str]] = {
 """State -> the states that may follow it."""
 
 STATES = tuple(state for state in SUCCESSORS if state is not None)
-LIVE = frozenset({STARTING, RUNNING, UNREACHABLE})
+LIVE = frozenset(LIVE_STATES)
 """States in which a worker holds the run."""
 ENDED = frozenset({FINISHED, FAILED, STOPPED, LOST})
 

@@ -7,9 +7,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.storage.tables import Event, Run
+from app.storage.tables import LIVE_STATES, Event, Run
 
-ACTIVE = ("starting", "running", "unreachable")
 MAX_MARKS = 1000
 
 
@@ -47,6 +46,6 @@ def marks(session: Session, watched: Collection[str], *, active: bool) -> dict[s
     columns = select(Run.id, Run.revision, Run.step)
     rows = list(session.execute(columns.where(Run.id.in_(sorted(watched)[:MAX_MARKS])))) if watched else []
     if active:
-        recent = columns.where(Run.state.in_(ACTIVE)).order_by(Run.updated_at.desc()).limit(MAX_MARKS)
+        recent = columns.where(Run.state.in_(LIVE_STATES)).order_by(Run.updated_at.desc()).limit(MAX_MARKS)
         rows += session.execute(recent)
     return {run_id: (revision, step) for run_id, revision, step in rows}

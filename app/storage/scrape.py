@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.storage.events import ACTIVE
 from app.storage.runs import open_alerts
-from app.storage.tables import Metric, Run
+from app.storage.tables import LIVE_STATES, Metric, Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ def active_runs(session: Session, limit: int) -> list[ActiveRun]:
     """The runs that were active most recently, with their newest scalars and open alerts."""
     rows = session.execute(
         select(Run.id, Run.name, Run.step)
-        .where(Run.state.in_(ACTIVE))
+        .where(Run.state.in_(LIVE_STATES))
         .order_by(Run.updated_at.desc(), Run.id)
         .limit(limit)
     ).all()

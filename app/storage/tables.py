@@ -12,6 +12,10 @@ from app.storage.base import Base
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 
 
+LIVE_STATES = ("starting", "running", "unreachable")
+"""States in which a worker holds a run (an attached one holds itself)."""
+
+
 def _of_run(primary_key: bool = False) -> Mapped[str]:
     return mapped_column(ForeignKey("run.id", ondelete="CASCADE"), primary_key=primary_key, index=not primary_key)
 

@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from app.storage.tables import Attempt, Command, Run, Worker
 
-LIVE = ("starting", "running", "unreachable")
 CANDIDATES = 50
 
 
