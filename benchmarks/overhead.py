@@ -41,7 +41,8 @@ def network(model: dict[str, Any], dataset: str, shape: tuple[int, ...], outputs
     kind = "language_model" if dataset == "python_topics" else "classification"
     task = {"kind": kind, "dataset": dataset}
     document = {"task": task, "model": model, "optimizer": "sgd", "steps": 1, "data": {"sequence_length": 128}}
-    return build(parse(document).spec, shape, outputs)
+    spec = parse(document).spec
+    return build(spec.model, spec.regularization, shape, outputs)
 
 
 def cases() -> dict[str, tuple[nn.Module, Tensor, Tensor]]:

@@ -13,10 +13,11 @@ from gyrostat.spec.run import RunSpec
 from trainer import state
 from trainer.checkpoints import Checkpoint, CheckpointStore
 from trainer.control import Adjustment, Control, Ending
+from trainer.data.batches import Batch
 from trainer.keeper import Keeper
 from trainer.pace import METRICS, Pace
+from trainer.passes import Passes
 from trainer.stabilizers import gradients, optimizers, schedules
-from trainer.stabilizers.systems import Batch, micro_batches
 from trainer.tasks import Task
 
 TIGHTEN_STEPS = 100
@@ -106,6 +107,7 @@ class _Training:
             model=task.model, optimizer=self.optimizer, probes=self.probes, progress=self.done, seed=spec.seed
         )
         self.keeper = Keeper(spec, run=run, parts=self.parts, store=checkpoints, stream=stream)
+        self.passes = Passes(spec, task)
         self.pace = Pace(samples_per_step=task.samples_per_step, device=task.device)
 
     def take_up(self, start: Checkpoint | None) -> None:
@@ -139,7 +141,7 @@ class _Training:
         # The gradient of the mean loss over the whole batch, in however many pieces it is computed.
         probes.begin_step(step)
         self.optimizer.zero_grad(set_to_none=True)
-        scalars = _accumulate_gradients(spec, task, task.batches.batch(step - 1))
+        scalars: dict[str, Any] = {**self.passes.run(task.batch(step - 1))}
         probes.after_backward()
 
         # A loss that is not finite ends nothing: the user asked for so many steps, and detectors do the judging.
@@ -169,17 +171,6 @@ def _clipping(spec: RunSpec, done: state.Progress) -> Clip | None:
         return spec.gradients.clip
     # as it was taken: a live limit may be looser than what a spec should say
     return ClipNorm.model_construct(max_norm=done.clip_norm)
-
-
-def _accumulate_gradients(spec: RunSpec, task: Task, batch: Batch) -> dict[str, Any]:
-    """Adds up gradients over the micro-batches; answers the whole batch's loss and measures, not waited for."""
-    totals: dict[str, Tensor] = {}
-    for part, weight in micro_batches(spec.accumulation, batch):
-        loss, measured = task.loss(task.model, part)
-        (loss * weight).backward()  # type: ignore[no-untyped-call]
-        for name, value in {"loss.train": loss.detach(), **measured}.items():
-            totals[name] = value * weight + totals[name] if name in totals else value * weight
-    return dict(totals)
 
 
 def _probe_loss(spec: RunSpec, task: Task) -> Callable[[], Tensor]:

@@ -353,5 +353,5 @@ def _fitting_norm(spec: RunSpec) -> tuple[str, dict[str, Any]]:
         return "batch", {"kind": "batch"}
     if isinstance(spec.model, Mlp):
         return "layer", {"kind": "layer"}
-    groups = nearest_divisor(spec.model.width, GroupNorm.model_fields["groups"].default)
+    groups = nearest_divisor(spec.model.hidden, GroupNorm.model_fields["groups"].default)
     return "group", {"kind": "group", "groups": groups}

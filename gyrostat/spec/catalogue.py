@@ -59,6 +59,8 @@ class Technique(Settings):
 
     family: ClassVar[str]
     entry: ClassVar[Entry]
+    arithmetic: ClassVar[bool] = False
+    """Whether the spec itself carries it out, so that no maths in torch pairs with it."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

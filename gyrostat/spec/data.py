@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field
 
 from gyrostat.spec.catalogue import Settings, Shorthand
 
-TaskKind = Literal["classification", "regression", "language_model"]
+TaskKind = str
+"""The `kind` of one of `gyrostat.spec.tasks`, which names data sets and so cannot be imported here."""
 
 
 @dataclass(frozen=True, kw_only=True)

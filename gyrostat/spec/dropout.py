@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from gyrostat.spec.catalogue import Entry, Settings, Shorthand, Technique
+from gyrostat.spec.catalogue import Entry, Shorthand, Technique
 
 
 class ElementDropout(Technique):
@@ -28,10 +28,3 @@ class ElementDropout(Technique):
 
 Dropout = Annotated[ElementDropout, Shorthand]
 """Any dropout."""
-
-
-class Regularization(Settings):
-    """Stochastic regularization inside the model."""
-
-    dropout: Dropout | None = None
-    """Dropout after each hidden activation; null for none."""

@@ -1,4 +1,4 @@
-"""The whole run spec, and what must hold between its parts."""
+"""The whole run spec."""
 
 from typing import Annotated, Literal
 
@@ -6,42 +6,16 @@ from pydantic import Field
 
 from gyrostat.spec.architectures import Model
 from gyrostat.spec.catalogue import Settings, Shorthand
-from gyrostat.spec.data import AnyDataset, Batching
-from gyrostat.spec.dropout import Regularization
+from gyrostat.spec.data import Batching
 from gyrostat.spec.gradients import Gradients
 from gyrostat.spec.initialization import Initialization
 from gyrostat.spec.losses import Loss
 from gyrostat.spec.optimizers import Optimizer
 from gyrostat.spec.probes import Probes
+from gyrostat.spec.regularization import Regularization
 from gyrostat.spec.schedules import Constant, Schedule
 from gyrostat.spec.systems import Accumulation, Checkpoints, Validation
-
-
-class Classification(Settings):
-    """Tell which class a sample belongs to."""
-
-    kind: Literal["classification"] = "classification"
-    dataset: AnyDataset
-    """What to learn from."""
-
-
-class Regression(Settings):
-    """Predict a number from a sample."""
-
-    kind: Literal["regression"] = "regression"
-    dataset: AnyDataset
-    """What to learn from."""
-
-
-class LanguageModel(Settings):
-    """Predict the next byte or character of a text."""
-
-    kind: Literal["language_model"] = "language_model"
-    dataset: AnyDataset
-    """What to learn from."""
-
-
-Task = Annotated[Classification | Regression | LanguageModel, Field(discriminator="kind")]
+from gyrostat.spec.tasks import Task
 
 Severity = Literal["info", "warning", "critical"]
 

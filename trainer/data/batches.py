@@ -9,8 +9,8 @@ from torch import Tensor
 from trainer.data.generators import generator
 from trainer.data.samples import DataError
 
-Batch = tuple[Tensor, Tensor]
-"""Inputs and targets, the samples along the first axis of both."""
+Batch = tuple[Tensor, ...]
+"""What the model takes and, last, what is compared with its outputs; the samples along the first axis of each."""
 
 
 class Batches(ABC):

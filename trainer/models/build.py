@@ -1,15 +1,42 @@
-"""From a run spec to its network."""
+"""From settings to a network, ready to train."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from gyrostat.spec.architectures import Model
+from gyrostat.spec.regularization import Regularization
 from gyrostat.spec.run import RunSpec
 from trainer.models import cnn, mlp, resnet, transformer  # noqa: F401  (each registers its architecture)
 from trainer.models.registry import MODELS
+from trainer.stabilizers import initialization
 
 
-def build(spec: RunSpec, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """The spec's network for samples of `input_shape` (without the batch axis), with torch's default weights.
+def build(settings: Model, regularization: Regularization, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """The network for samples of `input_shape` (without the batch axis), with torch's default weights.
 
     `outputs` is the number of classes, of regression targets, or of tokens in the vocabulary.
     """
-    return MODELS.of(spec.model)(spec, input_shape, outputs)
+    return MODELS.of(settings)(settings, regularization, input_shape, outputs)
+
+
+def initialized(
+    spec: RunSpec,
+    input_shape: tuple[int, ...],
+    outputs: int,
+    *,
+    samples: tuple[Tensor, ...],
+    device: torch.device,
+    model: Model | None = None,
+) -> nn.Module:
+    """The spec's model (or another one, `model`), from the spec's seed alone: made on the CPU, then moved to `device`.
+
+    Built, initialized, and changed by what acts on a whole network, in this one order. `samples` are inputs of a batch
+    of training data, for initializations that look at data.
+    """
+    settings = spec.model if model is None else model
+    with torch.random.fork_rng(devices=[]):
+        # the CPU's generator only: torch.manual_seed would reseed the accelerators too, which are not put back
+        torch.default_generator.manual_seed(spec.seed)
+        network = build(settings, spec.regularization, input_shape, outputs)
+        initialization.initialize(network, spec.init, settings.activation)
+    return network.to(device)

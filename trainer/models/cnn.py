@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from gyrostat.spec.architectures import Cnn
 from gyrostat.spec.dropout import Dropout
-from gyrostat.spec.run import RunSpec
+from gyrostat.spec.regularization import Regularization
 from trainer.models.registry import MODELS
 from trainer.models.sequence import sequence
 from trainer.models.stages import Unit, units
@@ -16,7 +16,7 @@ class Convolutional(nn.Module):
 
     def __init__(self, settings: Cnn, drop: Dropout | None, channels: int, outputs: int) -> None:
         super().__init__()
-        plan = units(settings.depth, settings.width, settings.stages, channels)
+        plan = units(settings.depth, settings.hidden, settings.stages, channels)
         rows = (nn.Sequential(*(_layer(settings, drop, unit) for unit in row)) for row in plan)
         self.stages = nn.ModuleList(sequence(layers=row) for row in rows)
         self.output = nn.Linear(plan[-1][-1].channels, outputs)
@@ -40,6 +40,5 @@ def _layer(settings: Cnn, drop: Dropout | None, unit: Unit) -> nn.Module:
 
 
 @MODELS.implements(Cnn)
-def _cnn(spec: RunSpec, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    assert isinstance(spec.model, Cnn)
-    return Convolutional(spec.model, spec.regularization.dropout, input_shape[0], outputs)
+def _cnn(settings: Cnn, regularization: Regularization, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return Convolutional(settings, regularization.dropout, input_shape[0], outputs)

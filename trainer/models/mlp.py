@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from gyrostat.spec.architectures import Mlp
 from gyrostat.spec.dropout import Dropout
-from gyrostat.spec.run import RunSpec
+from gyrostat.spec.regularization import Regularization
 from trainer.models.registry import MODELS
 from trainer.models.sequence import sequence
 from trainer.stabilizers import activations, dropout, normalization
@@ -26,11 +26,11 @@ class FullyConnected(nn.Module):
         pre = settings.connection is not None and settings.connection.placement == "pre"
         layers: list[nn.Module] = []
         for index in range(settings.depth):
-            inputs = features if index == 0 else settings.width
+            inputs = features if index == 0 else settings.hidden
             layers.append(_layer(settings, drop, inputs, first=index == 0, pre=pre))
         self.layers = nn.ModuleList(layers) if layers else None
         self.final = sequence(**_head(settings, drop)) if pre and layers else None
-        self.output = nn.Linear(settings.width if layers else features, outputs)
+        self.output = nn.Linear(settings.hidden if layers else features, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, *input_shape) to (N, outputs)."""
@@ -44,7 +44,7 @@ class FullyConnected(nn.Module):
 
 def _head(settings: Mlp, drop: Dropout | None) -> dict[str, nn.Module]:
     return {
-        "norm": normalization.build(settings.norm, settings.width, dims=1),
+        "norm": normalization.build(settings.norm, settings.hidden, dims=1),
         "activation": activations.build(settings.activation),
         "dropout": dropout.build(drop, dims=1),
     }
@@ -53,7 +53,7 @@ def _head(settings: Mlp, drop: Dropout | None) -> dict[str, nn.Module]:
 def _layer(settings: Mlp, drop: Dropout | None, inputs: int, *, first: bool, pre: bool) -> nn.Module:
     head = _head(settings, drop)
     # with pre placement too, where only norms read the sums that the bias goes into
-    linear = nn.Linear(inputs, settings.width, bias=not normalization.cancels_bias(settings.norm))
+    linear = nn.Linear(inputs, settings.hidden, bias=not normalization.cancels_bias(settings.norm))
     if pre:
         if first:
             return sequence(linear=linear)
@@ -65,6 +65,5 @@ def _layer(settings: Mlp, drop: Dropout | None, inputs: int, *, first: bool, pre
 
 
 @MODELS.implements(Mlp)
-def _mlp(spec: RunSpec, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    assert isinstance(spec.model, Mlp)
-    return FullyConnected(spec.model, spec.regularization.dropout, math.prod(input_shape), outputs)
+def _mlp(settings: Mlp, regularization: Regularization, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return FullyConnected(settings, regularization.dropout, math.prod(input_shape), outputs)

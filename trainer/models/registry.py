@@ -5,4 +5,4 @@ from torch import nn
 from trainer.stabilizers.registry import Registry
 
 MODELS: Registry[nn.Module] = Registry("model")
-"""Each is called with (spec: RunSpec, input_shape: tuple[int, ...], outputs: int)."""
+"""Each is called with (settings, regularization: Regularization, input_shape: tuple[int, ...], outputs: int)."""

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from gyrostat.spec.architectures import ResNet
 from gyrostat.spec.dropout import Dropout
-from gyrostat.spec.run import RunSpec
+from gyrostat.spec.regularization import Regularization
 from trainer.models.registry import MODELS
 from trainer.models.sequence import sequence
 from trainer.models.stages import Unit, units
@@ -22,10 +22,10 @@ class ResidualNet(nn.Module):
     def __init__(self, settings: ResNet, drop: Dropout | None, channels: int, outputs: int) -> None:
         super().__init__()
         parts = _Parts(settings, drop)
-        plan = units(settings.depth, settings.width, settings.stages, settings.width)
+        plan = units(settings.depth, settings.hidden, settings.stages, settings.hidden)
         last = plan[-1][-1].channels
-        stem = {"conv": parts.conv(channels, settings.width)}
-        self.stem = sequence(**stem) if parts.pre else sequence(**stem, **parts.head(settings.width))
+        stem = {"conv": parts.conv(channels, settings.hidden)}
+        self.stem = sequence(**stem) if parts.pre else sequence(**stem, **parts.head(settings.hidden))
         self.stages = nn.ModuleList(_stage(parts, row) for row in plan)
         self.final = sequence(**parts.head(last)) if parts.pre else None
         self.output = nn.Linear(last, outputs)
@@ -101,6 +101,5 @@ def _post_block(parts: _Parts, unit: Unit) -> Block:
 
 
 @MODELS.implements(ResNet)
-def _resnet(spec: RunSpec, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    assert isinstance(spec.model, ResNet)
-    return ResidualNet(spec.model, spec.regularization.dropout, input_shape[0], outputs)
+def _resnet(settings: ResNet, regularization: Regularization, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return ResidualNet(settings, regularization.dropout, input_shape[0], outputs)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from gyrostat.spec.architectures import Transformer
 from gyrostat.spec.dropout import Dropout
-from gyrostat.spec.run import RunSpec
+from gyrostat.spec.regularization import Regularization
 from trainer.models.registry import MODELS
 from trainer.models.sequence import sequence
 from trainer.stabilizers import activations, attention, connections, dropout, normalization
@@ -20,7 +20,7 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, settings: Transformer, drop: Dropout | None) -> None:
         super().__init__()
-        width, connection = settings.width, settings.connection
+        width, connection = settings.hidden, settings.connection
         self.post = connection is not None and connection.placement == "post"
         mlp = sequence(
             expand=nn.Linear(width, 4 * width),
@@ -37,7 +37,7 @@ class DecoderBlock(nn.Module):
         if settings.connection is not None:
             parts[f"{name}_connection"] = connections.build(settings.connection)
         if settings.norm is not None:
-            norm = {f"{name}_norm": normalization.build(settings.norm, settings.width, dims=1)}
+            norm = {f"{name}_norm": normalization.build(settings.norm, settings.hidden, dims=1)}
             parts = {**parts, **norm} if self.post else {**norm, **parts}
         for key, part in parts.items():
             self.add_module(key, part)
@@ -67,12 +67,12 @@ class Decoder(nn.Module):
     def __init__(self, settings: Transformer, drop: Dropout | None, context: int, vocabulary: int) -> None:
         super().__init__()
         post = settings.connection is not None and settings.connection.placement == "post"
-        self.token_embedding = nn.Embedding(vocabulary, settings.width)
-        self.position_embedding = nn.Embedding(context, settings.width)
+        self.token_embedding = nn.Embedding(vocabulary, settings.hidden)
+        self.position_embedding = nn.Embedding(context, settings.hidden)
         self.blocks = nn.ModuleList(DecoderBlock(settings, drop) for _ in range(settings.depth))
-        last = None if post or settings.norm is None else normalization.build(settings.norm, settings.width, dims=1)
+        last = None if post or settings.norm is None else normalization.build(settings.norm, settings.hidden, dims=1)
         self.final = None if last is None else sequence(norm=last)
-        self.output = nn.Linear(settings.width, vocabulary)
+        self.output = nn.Linear(settings.hidden, vocabulary)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, T) token numbers, T of at most `context`, to logits (N, T, vocabulary)."""
@@ -86,6 +86,7 @@ class Decoder(nn.Module):
 
 
 @MODELS.implements(Transformer)
-def _transformer(spec: RunSpec, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    assert isinstance(spec.model, Transformer)
-    return Decoder(spec.model, spec.regularization.dropout, input_shape[0], outputs)
+def _transformer(
+    settings: Transformer, regularization: Regularization, input_shape: tuple[int, ...], outputs: int
+) -> nn.Module:
+    return Decoder(settings, regularization.dropout, input_shape[0], outputs)

@@ -7,8 +7,8 @@ from torch import Tensor
 from gyrostat.spec.systems import Accumulation
 from trainer.stabilizers.registry import Registry
 
-Batch = tuple[Tensor, Tensor]
-"""Inputs and targets, the samples along the first axis of both."""
+Batch = tuple[Tensor, ...]
+"""Tensors of as many samples, along the first axis of each."""
 
 ACCUMULATIONS: Registry[Iterator[tuple[Batch, float]]] = Registry("accumulation")
 
@@ -20,6 +20,5 @@ def micro_batches(settings: Accumulation, batch: Batch) -> Iterator[tuple[Batch,
 
 @ACCUMULATIONS.implements(Accumulation)
 def _equal_parts(settings: Accumulation, batch: Batch) -> Iterator[tuple[Batch, float]]:
-    inputs, targets = batch
-    for part in zip(inputs.tensor_split(settings.steps), targets.tensor_split(settings.steps), strict=True):
-        yield part, len(part[0]) / len(inputs)
+    for part in zip(*(tensor.tensor_split(settings.steps) for tensor in batch), strict=True):
+        yield part, len(part[0]) / len(batch[0])

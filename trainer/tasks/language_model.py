@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gyrostat.spec.run import LanguageModel, RunSpec
+from gyrostat.spec.run import RunSpec
+from gyrostat.spec.tasks import LanguageModel
 from trainer.data.batches import Batch, Windows, windows
 from trainer.data.datasets import load
 from trainer.data.samples import DataError, Text, training_count
-from trainer.tasks.task import TASKS, Task, accuracy, initialized
+from trainer.models.build import initialized
+from trainer.tasks.task import TASKS, Task, accuracy
 
 
 @TASKS.implements(LanguageModel)
@@ -33,7 +35,8 @@ class LanguageModelTask(Task):
                 "smaller data.sequence_length, a larger data.validation_fraction, or more text"
             )
         self.batches = Windows(tokens[:count], batch_size=spec.data.batch_size, length=self._length, seed=spec.seed)
-        self.model = initialized(spec, (self._length,), len(text.vocabulary), device)
+        probe = self.batches.fixed(spec.data.batch_size)
+        self.model = initialized(spec, (self._length,), len(text.vocabulary), samples=probe[:-1], device=device)
 
     def measured(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The share of tokens predicted rightly."""

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from gyrostat.spec.run import Regression
+from gyrostat.spec.tasks import Regression
 from trainer.tasks.supervised import Supervised
 from trainer.tasks.task import TASKS
 

@@ -9,7 +9,8 @@ from gyrostat.spec.run import RunSpec
 from trainer.data.batches import Batch, Shuffled
 from trainer.data.datasets import load
 from trainer.data.samples import Labelled, prepare
-from trainer.tasks.task import Task, initialized
+from trainer.models.build import initialized
+from trainer.tasks.task import Task
 
 
 class Supervised(Task):
@@ -29,7 +30,8 @@ class Supervised(Task):
             seed=spec.seed,
         )
         self._held_out = (samples.val_inputs.to(device), samples.val_targets.to(device))
-        self.model = initialized(spec, samples.input_shape, samples.outputs, device)
+        probe = self.batches.fixed(spec.data.batch_size)
+        self.model = initialized(spec, samples.input_shape, samples.outputs, samples=probe[:-1], device=device)
 
     def held_out(self) -> Iterator[Batch]:
         """The held-out samples in batches, in one order; the last may be smaller."""

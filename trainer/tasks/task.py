@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from gyrostat.spec.run import RunSpec
 from trainer.data.batches import Batch, Batches
-from trainer.models.build import build
-from trainer.stabilizers import initialization, losses
+from trainer.stabilizers import losses
 from trainer.stabilizers.registry import Registry
 
 TASKS: "Registry[Task]" = Registry("task")
@@ -45,11 +44,20 @@ class Task(ABC):
     def held_out(self) -> Iterator[Batch]:
         """The validation data in batches, all of the spec's size but for the last."""
 
+    def batch(self, step: int) -> Batch:
+        """The whole batch of optimizer step `step` (0 is the first), enriched; a pure function of seed and step."""
+        return self.batches.batch(step)
+
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The batch's mean loss, to differentiate, and detached 0-dim tensors by metric; nothing is waited for."""
-        outputs = model(batch[0])
-        measured = self.measured(outputs.detach(), batch[1])
-        return self.loss_function(outputs, batch[1]), {f"{name}.train": value for name, value in measured.items()}
+        outputs = model(*batch[:-1])
+        measured = self.measured(outputs.detach(), batch[-1])
+        return self.loss_function(outputs, batch[-1]), {f"{name}.train": value for name, value in measured.items()}
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Loss and measures of a held-out batch, means over its samples, by quantity; the model is in eval mode."""
+        outputs = model(*batch[:-1])
+        return {"loss": self.loss_function(outputs, batch[-1]), **self.measured(outputs, batch[-1])}
 
     @torch.no_grad()
     def validate(self, model: nn.Module, max_batches: int | None = None) -> dict[str, Tensor]:
@@ -60,10 +68,8 @@ class Task(ABC):
         training, means = model.training, _Means()
         model.eval()
         try:
-            for inputs, targets in islice(self.held_out(), max_batches):
-                outputs = model(inputs)
-                values = {"loss": self.loss_function(outputs, targets), **self.measured(outputs, targets)}
-                means.add(values, len(inputs))
+            for batch in islice(self.held_out(), max_batches):
+                means.add(self.evaluate(model, batch), len(batch[0]))
         finally:
             model.train(training)
         return {f"{name}.validation": value for name, value in means.result().items()}
@@ -89,16 +95,6 @@ class _Means:
     def result(self) -> dict[str, Tensor]:
         """The means by name."""
         return {name: total / self._count for name, total in self._sums.items()}
-
-
-def initialized(spec: RunSpec, input_shape: tuple[int, ...], outputs: int, device: torch.device) -> nn.Module:
-    """The spec's model, initialized from its seed alone on the CPU (so the same on every device), then moved."""
-    with torch.random.fork_rng(devices=[]):
-        # the CPU's generator only: torch.manual_seed would reseed the accelerators too, which are not put back
-        torch.default_generator.manual_seed(spec.seed)
-        model = build(spec, input_shape, outputs)
-        initialization.initialize(model, spec.init, spec.model.activation)
-    return model.to(device)
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> Tensor:

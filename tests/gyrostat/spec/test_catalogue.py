@@ -36,7 +36,7 @@ def test_every_technique_data_set_and_probe_that_is_defined_is_registered() -> N
     def ours(base: type) -> set[type]:
         return {found for found in subclasses(base) if found.__module__.startswith("gyrostat.")}
 
-    assert set(STABILIZERS.values()) == ours(Technique)
+    assert set(STABILIZERS.values()) == {found for found in ours(Technique) if "kind" in found.model_fields}
     assert set(DATASETS.values()) == ours(Dataset)
     assert set(PROBES.values()) == ours(Probe)
 

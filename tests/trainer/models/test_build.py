@@ -54,7 +54,7 @@ def spec_of(model: dict[str, Any], dropout: float | None = None) -> RunSpec:
 
 def built(spec: RunSpec) -> nn.Module:
     torch.manual_seed(0)
-    return build(spec, (6,) if spec.model.kind == "transformer" else (1, 8, 8), 10)
+    return build(spec.model, spec.regularization, (6,) if spec.model.kind == "transformer" else (1, 8, 8), 10)
 
 
 def an_input(spec: RunSpec) -> torch.Tensor:

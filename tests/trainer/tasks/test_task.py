@@ -6,7 +6,7 @@ from torch import nn
 
 from gyrostat.spec.parse import parse
 from gyrostat.spec.run import RunSpec
-from gyrostat.spec.run import Task as TaskSettings
+from gyrostat.spec.tasks import Task as TaskSettings
 from tests.trainer.tasks.training import CPU, train
 from trainer import tasks
 from trainer.data.samples import DataError

@@ -29,7 +29,7 @@ def train(spec: RunSpec, steps: int) -> Trained:
             group["lr"] = rate
         optimizer.zero_grad()
         total = 0.0
-        for batch, weight in systems.micro_batches(spec.accumulation, task.batches.batch(step)):
+        for batch, weight in systems.micro_batches(spec.accumulation, task.batch(step)):
             loss, _ = task.loss(task.model, batch)
             (loss * weight).backward()
             total += loss.item() * weight

@@ -1,39 +1,25 @@
-"""What must hold between the parts of a spec (problems), and what usually should (warnings)."""
+"""Tasks, models, batches and steps: what every spec is checked for."""
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from gyrostat.spec.architectures import Cnn, Mlp, ResNet, Transformer
+from gyrostat.spec.checks.problem import SATURATING, Problem, nearest_divisor
 from gyrostat.spec.data import DATASETS
 from gyrostat.spec.normalization import BatchNorm, GroupNorm
 from gyrostat.spec.run import RunSpec
 
-SATURATING = ("tanh", "sigmoid")
+
+def problems(spec: RunSpec) -> Iterator[Problem]:
+    """What cannot be trained."""
+    yield from _task_problems(spec)
+    yield from _model_problems(spec)
+    yield from _loop_problems(spec)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """One thing wrong with a spec, or one thing to think about.
-
-    Attributes:
-        path: dotted, of the field. value: what was got. message: what is wrong. mend: what to do.
-    """
-
-    path: str
-    value: object
-    message: str
-    mend: str
-
-
-def problems(spec: RunSpec) -> list[Problem]:
-    """Everything about `spec` that cannot be trained, though each field alone is valid."""
-    return [*_task_problems(spec), *_model_problems(spec), *_loop_problems(spec)]
-
-
-def warnings(spec: RunSpec) -> list[Problem]:
-    """What is expected to go wrong with `spec`, in terms of the toolkit."""
-    return [*_depth_warnings(spec), *_step_warnings(spec)]
+def warnings(spec: RunSpec) -> Iterator[Problem]:
+    """What is expected to go wrong."""
+    yield from _depth_warnings(spec)
+    yield from _step_warnings(spec)
 
 
 def _task_problems(spec: RunSpec) -> Iterator[Problem]:
@@ -75,12 +61,12 @@ def _model_problems(spec: RunSpec) -> Iterator[Problem]:
     model = spec.model
     if isinstance(model, Transformer):
         heads = model.attention.heads
-        if model.width % heads:
+        if model.hidden % heads:
             yield Problem(
                 path="model.attention.heads",
                 value=heads,
-                message=f"{heads} heads do not divide width {model.width}",
-                mend=f"{nearest_divisor(model.width, heads)} heads is nearest, or change model.width",
+                message=f"{heads} heads do not divide width {model.hidden}",
+                mend=f"{nearest_divisor(model.hidden, heads)} heads is nearest, or change model.width",
             )
         if isinstance(model.norm, BatchNorm | GroupNorm):
             yield Problem(
@@ -91,12 +77,12 @@ def _model_problems(spec: RunSpec) -> Iterator[Problem]:
             )
     elif isinstance(model.norm, GroupNorm):
         groups = model.norm.groups
-        if model.width % groups:
+        if model.hidden % groups:
             yield Problem(
                 path="model.norm.groups",
                 value=groups,
-                message=f"{groups} groups do not divide {model.width} channels (model.width)",
-                mend=f"{nearest_divisor(model.width, groups)} is nearest",
+                message=f"{groups} groups do not divide {model.hidden} channels (model.width)",
+                mend=f"{nearest_divisor(model.hidden, groups)} is nearest",
             )
     shape = type(spec.task.dataset).entry.shape
     if isinstance(model, Cnn | ResNet) and shape is not None and len(shape) == 3 and shape[1] < 2 ** (model.stages - 1):
@@ -199,11 +185,3 @@ def _step_warnings(spec: RunSpec) -> Iterator[Problem]:
             message="a transformer without warmup often diverges in its first steps (brief, section 10)",
             mend=f"schedule.warmup {{'kind': 'linear_warmup', 'steps': {max(1, spec.steps // 10)}}}",
         )
-
-
-def nearest_divisor(number: int, to: int) -> int:
-    """The divisor of `number` nearest to `to`, the smaller of two."""
-    small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
-    return min(
-        (divisor for low in small for divisor in (low, number // low)), key=lambda divisor: (abs(divisor - to), divisor)
-    )
