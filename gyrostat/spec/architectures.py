@@ -21,7 +21,7 @@ class WidthScaling(Technique):
         formula="every hidden width n becomes round(m·n); f(x; θ) ≈ f(x; θ₀) + ∇f(x; θ₀)ᵀ(θ − θ₀) as m grows",
         controls="how many units each hidden layer has, and with them how linear training is",
         when="A net underfits, or its loss surface is rough: wider nets of the same depth train more smoothly.",
-        treats=("plateau", "sharpness"),
+        treats=("sharpness",),
         source="Jacot, Gabriel and Hongler 2018, arXiv 1806.07572; Lee et al. 2019, arXiv 1902.06720, eq. 5",
     )
 
