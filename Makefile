@@ -2,17 +2,19 @@
 PORT ?= 8000
 DATA ?= var
 PYTHON ?= python3
+JOBS ?= 2
+COUNT ?= 5000
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 TORCH := 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench format browser clean
+.PHONY: help run demo test fuzz claims check bench format browser clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
-	@echo "Variables: PORT=8000, DATA=var (folder of everything it writes), PYTHON=python3 (3.11 or newer)"
+	@echo "Variables: PORT=8000, DATA=var (folder of everything it writes), PYTHON=python3 (3.11 or newer), JOBS=2 (tests at once)"
 
 run: $(VENV)/.run  ## start the service and one worker on 127.0.0.1:$(PORT)
 	@exec $(BIN)/python -m app.supervisor --port $(PORT) --data $(DATA)
@@ -21,7 +23,13 @@ demo: $(VENV)/.run  ## as run, and start one healthy and one sick training
 	@exec $(BIN)/python -m app.supervisor --port $(PORT) --data $(DATA) --demo
 
 test: check browser  ## everything that CI runs
-	$(BIN)/python -m pytest --durations=20
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal --durations=20
+
+fuzz: $(VENV)/.dev  ## many random specs over the whole space, each trained and resumed (COUNT=5000)
+	GYROSTAT_FUZZ=$(COUNT) $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal -q tests/combinations
+
+claims: $(VENV)/.dev  ## one study for each claim of the toolkit, through the service; writes docs/claims.md (under 40 minutes on 2 cores)
+	$(BIN)/python -m benchmarks.claims
 
 check: $(VENV)/.dev  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
