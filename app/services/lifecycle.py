@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from app.errors import Conflict, Invalid, NotFound
-from app.services import alerting, judging
+from app.services import alerting, judging, samples
 from app.storage import events as event_repository
 from app.storage import runs as run_repository
 from app.storage.database import Session
@@ -128,6 +128,8 @@ def apply_event(session: Session, run: Run, attempt_number: int, event: Event, n
     is_current = attempt_number == run.attempt
     if event.kind == "checkpoint":
         _add_checkpoint(session, run, attempt_number, event, now)
+    if event.kind == "samples":
+        event = samples.kept(session, run.id, attempt_number, event, now)
     if event.kind not in _STATE_CHANGES or not is_current:
         data = {**event.data, "attempt": attempt_number, "reported_at": event.at}
         event_repository.append(session, run.id, event.kind, data, step=event.step, now=now)

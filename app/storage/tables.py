@@ -126,6 +126,20 @@ class Checkpoint(Base):
     at: Mapped[datetime]
 
 
+class Sample(Base):
+    """A picture of what a generative model made at a step; a later attempt's replaces an earlier one's."""
+
+    __tablename__ = "sample"
+    run_id: Mapped[str] = _of_run(primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    attempt: Mapped[int]
+    width: Mapped[int]
+    height: Mapped[int]
+    caption: Mapped[str] = mapped_column(Text)
+    png: Mapped[bytes] = mapped_column(LargeBinary)
+    at: Mapped[datetime]
+
+
 class Event(Base):
     """What happened, in order, for live pages to resume from: `id` is the server-sent event's id."""
 

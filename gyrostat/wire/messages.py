@@ -32,6 +32,7 @@ EventKind = Literal[
     "log",
     "probe_disabled",
     "intervention",
+    "samples",
     "loss_ledger",
 ]
 """What a training process reports.
@@ -40,6 +41,8 @@ The first six change the run's state: `started` -> running, `interrupted` (the w
 `checkpoint` carries `{"step", "best", "metric", "size_bytes", "kept"}`, `kept` being the steps of all checkpoints that
 the worker still has; `failed` carries `{"error", "traceback"}`;
 `probe_disabled` `{"probe", "reason", "traceback"}`; `intervention` says that a technique acted on its own;
+`samples` carries `{"png", "caption"}`, a picture of what the model makes (base64 of a PNG, `gyrostat.wire.png`), which
+is kept apart from the events and read at `/v1/runs/{id}/samples`;
 `loss_ledger` counts what the client had to drop, by reason.
 """
 

@@ -11,7 +11,7 @@ from app.dashboard.panels.generic import generic_panel, is_drawn
 from app.dashboard.panels.registry import PANELS, Panel
 from app.dashboard.verdict import verdict
 from app.dashboard.vitals import vitals
-from app.services import lifecycle, run_history
+from app.services import lifecycle, run_history, samples
 from app.services import metrics as metric_service
 from app.services import runs as run_service
 from app.services.metrics import Measured
@@ -49,6 +49,7 @@ def context(session: Session, run_id: str, now: datetime) -> dict[str, Any]:
         "ran_for": _ran_for(run, now),
         "panels": panels_of(run, measured),
         "waiting_text": "Charts appear with the first frame that arrives.",
+        "samples": samples.listed(session, run_id).items,
         "metrics": measured,
         "transitions": history.transitions,
         "attempts": history.attempts,

@@ -70,7 +70,7 @@
       soon(); // whatever happened between drawing the page and listening
     });
     source.addEventListener("error", () => show("lost", "Reconnecting", "The stream of events was interrupted."));
-    for (const kind of ["state", "alert", "frames", "checkpoint", "intervention", "probe_disabled"]) {
+    for (const kind of ["state", "alert", "frames", "checkpoint", "samples", "intervention", "probe_disabled"]) {
       source.addEventListener(kind, (event) => {
         const data = JSON.parse(event.data);
         if (kind === "state" && data.new === "deleted" && region.dataset.run) return location.assign("/");
