@@ -1,4 +1,4 @@
-"""What a generative model makes, on its run's page: the newest picture first, new ones by themselves, at every width."""
+"""What a generative model makes, on its page: the newest picture first, new ones by themselves, at every width."""
 
 import base64
 
