@@ -104,7 +104,12 @@ class _Training:
         )
         self.done = state.Progress()
         self.parts = state.Parts(
-            model=task.model, optimizer=self.optimizer, probes=self.probes, progress=self.done, seed=spec.seed
+            model=task.model,
+            optimizer=self.optimizer,
+            probes=self.probes,
+            task=task,
+            progress=self.done,
+            seed=spec.seed,
         )
         self.keeper = Keeper(spec, run=run, parts=self.parts, store=checkpoints, stream=stream)
         self.passes = Passes(spec, task)
@@ -148,6 +153,7 @@ class _Training:
         if gradients.clip(task.model.parameters(), _clipping(spec, self.done)) is not None:
             probes.after_clip()
         self.optimizer.step()
+        task.after_update(step)
         self.done.step = step
         probes.after_update()
 

@@ -12,13 +12,20 @@ from trainer.errors import CheckpointError
 
 
 class Stateful(Protocol):
-    """Something whose state is kept: the probe session."""
+    """Something whose state is kept: the probe session, the task."""
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers, strings, lists and dicts of them."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up what `state_dict` gave."""
+
+
+class Forkable(Stateful, Protocol):
+    """Something whose state a fork may take over from its parent: the task."""
+
+    def take_over(self, state: dict[str, Any]) -> list[str]:
+        """Whatever fits of what another run's `state_dict` gave (`{}` where it gave none); answers what does not."""
 
 
 @dataclass(kw_only=True)
@@ -51,6 +58,7 @@ class Parts:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     probes: Stateful
+    task: Forkable
     progress: Progress
     seed: int
 
@@ -63,6 +71,7 @@ def capture(parts: Parts) -> dict[str, Any]:
         "seed": parts.seed,
         "threads": torch.get_num_threads(),
         "probes": parts.probes.state_dict(),
+        "task": parts.task.state_dict(),
         "progress": vars(parts.progress).copy(),
     }
 
@@ -83,6 +92,7 @@ def resume(parts: Parts, checkpoint: Checkpoint) -> None:
     parts.optimizer.load_state_dict(optimizer)
     _set_random_state(checkpoint.state["random"])
     parts.probes.load_state_dict(checkpoint.state["probes"])
+    parts.task.load_state_dict(checkpoint.state.get("task", {}))  # checkpoints of before tasks had a state have none
     vars(parts.progress).update(checkpoint.state["progress"])
 
 
@@ -97,6 +107,7 @@ def branch_off(parts: Parts, checkpoint: Checkpoint) -> list[str]:
         notes.append("the optimizer starts anew: its kind or the parameters differ from the parent's")
     else:
         parts.optimizer.load_state_dict(optimizer)
+    notes += parts.task.take_over(checkpoint.state.get("task", {}))
     if checkpoint.state["seed"] == parts.seed:
         _set_random_state(checkpoint.state["random"])
     parts.progress.step = checkpoint.step

@@ -21,4 +21,6 @@ def build(spec: RunSpec, *, data_root: Path | None, device: torch.device) -> Tas
     Raises:
         DataError: the data set cannot be had, or is too small for the spec.
     """
-    return TASKS.of(spec.task)(spec, data_root=data_root, device=device)
+    task = TASKS.of(spec.task)(spec, data_root=data_root, device=device)
+    task.complete()
+    return task

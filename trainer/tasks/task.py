@@ -2,16 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from gyrostat.spec.run import RunSpec
 from trainer.data.batches import Batch, Batches
-from trainer.stabilizers import losses
+from trainer.data.samples import DataError
+from trainer.stabilizers import distillation, losses
 from trainer.stabilizers.registry import Registry
 
 TASKS: "Registry[Task]" = Registry("task")
@@ -25,16 +27,41 @@ class Task(ABC):
         batches: the training data of every step.
         scalars: names of the metrics on the run axis that `loss` and `validate` answer beside the training loss.
         samples_per_step: samples (for language models: sequences) of one optimizer step.
+        label_counts: (K,) how many training labels each of K classes has; None where targets are no classes.
+        teacher: what the training loss compares outputs with, where the spec distils.
     """
 
     scalars: ClassVar[tuple[str, ...]]
     model: nn.Module
     batches: Batches
+    label_counts: Tensor | None = None
+    teacher: distillation.Teacher | None = None
 
     def __init__(self, spec: RunSpec, *, data_root: Path | None, device: torch.device) -> None:
         self.spec, self.data_root, self.device = spec, data_root, device
         self.samples_per_step = spec.data.batch_size
-        self.loss_function = losses.build(spec.loss, spec.task.kind)
+
+    def complete(self) -> None:
+        """Makes what needs both data and model: the loss and the teacher. Called once, by `tasks.build`.
+
+        Raises:
+            DataError: the spec's class weights do not fit the data's classes.
+        """
+        try:
+            self.loss_function  # noqa: B018  (made here, so that weights that do not fit are told before training)
+        except ValueError as error:
+            raise DataError(str(error)) from None
+        self.teacher = distillation.build(self.spec.regularization.distillation, self.model)
+
+    @cached_property
+    def loss_function(self) -> losses.LossFunction:
+        """The spec's loss, as validation measures it."""
+        return losses.build(self.spec.loss, self.spec.task.kind, self.label_counts)
+
+    def training_loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The spec's loss with what regularization does to it in training alone: smoothing, penalty, teacher."""
+        loss = losses.regularized(self.loss_function, self.spec.regularization)(outputs, batch[-1])
+        return loss if self.teacher is None else loss + self.teacher.term(outputs, batch[:-1])
 
     @abstractmethod
     def measured(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -52,16 +79,47 @@ class Task(ABC):
         """The batch's mean loss, to differentiate, and detached 0-dim tensors by metric; nothing is waited for."""
         outputs = model(*batch[:-1])
         measured = self.measured(outputs.detach(), batch[-1])
-        return self.loss_function(outputs, batch[-1]), {f"{name}.train": value for name, value in measured.items()}
+        return self.training_loss(outputs, batch), {f"{name}.train": value for name, value in measured.items()}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Loss and measures of a held-out batch, means over its samples, by quantity; the model is in eval mode."""
-        outputs = model(*batch[:-1])
-        return {"loss": self.loss_function(outputs, batch[-1]), **self.measured(outputs, batch[-1])}
+        outputs, targets = model(*batch[:-1]), batch[-1]
+        measured = {**self.measured(outputs, targets), **self.tallied(outputs, targets)}
+        return {"loss": self.loss_function(outputs, targets), **measured}
+
+    def tallied(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Further means over a held-out batch's samples, of any shape, that `concluded` makes metrics of."""
+        return {}
+
+    def concluded(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Metrics, 0-dim tensors, from the means over all held-out samples of what `evaluate` answered."""
+        return {f"{name}.validation": value for name, value in means.items()}
+
+    def examined(self, model: nn.Module) -> dict[str, Tensor]:
+        """Metrics of a validation that are no means over the held-out samples; the model is in eval mode."""
+        return {}
+
+    def after_update(self, step: int) -> None:
+        """What follows the optimizer's step `step`; 1 is the first."""
+        if self.teacher is not None:
+            self.teacher.follow(self.model, step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whatever the next step depends on that is not the model's, by its part."""
+        return {} if self.teacher is None else {"teacher": self.teacher.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up what `state_dict` gave."""
+        if self.teacher is not None:
+            self.teacher.load_state_dict(state["teacher"])
+
+    def take_over(self, state: dict[str, Any]) -> list[str]:
+        """Starts a fork: whatever fits of a parent's `state_dict`. Answers what was not taken over, and why."""
+        return [] if self.teacher is None else self.teacher.take_over(state.get("teacher"), self.model)
 
     @torch.no_grad()
     def validate(self, model: nn.Module, max_batches: int | None = None) -> dict[str, Tensor]:
-        """Means over all held-out samples (or the first `max_batches` batches), by metric, as 0-dim tensors.
+        """What all held-out samples (or the first `max_batches` batches) say, by metric, as 0-dim tensors.
 
         The model is in eval mode meanwhile, and then in its former mode again. Nothing is waited for.
         """
@@ -70,9 +128,9 @@ class Task(ABC):
         try:
             for batch in islice(self.held_out(), max_batches):
                 means.add(self.evaluate(model, batch), len(batch[0]))
+            return {**self.concluded(means.result()), **self.examined(model)}
         finally:
             model.train(training)
-        return {f"{name}.validation": value for name, value in means.result().items()}
 
     def probe_batch(self, size: int) -> Batch:
         """At most `size` training samples, the same at every call."""
@@ -98,5 +156,9 @@ class _Means:
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Share of `targets` (...) that are the largest of their `logits` (..., classes)."""
-    return (logits.argmax(-1) == targets).float().mean()
+    """Share of `targets` (...) that are the largest of their `logits` (..., classes).
+
+    Of targets that are probabilities (..., classes) the likeliest class is meant.
+    """
+    wanted = targets.argmax(-1) if targets.is_floating_point() else targets
+    return (logits.argmax(-1) == wanted).float().mean()
