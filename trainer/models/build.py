@@ -8,7 +8,7 @@ from gyrostat.spec.regularization import Regularization
 from gyrostat.spec.run import RunSpec
 from trainer.models import cnn, mlp, resnet, transformer  # noqa: F401  (each registers its architecture)
 from trainer.models.registry import MODELS
-from trainer.stabilizers import initialization
+from trainer.stabilizers import dropout, initialization
 
 
 def build(settings: Model, regularization: Regularization, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
@@ -39,4 +39,5 @@ def initialized(
         torch.default_generator.manual_seed(spec.seed)
         network = build(settings, spec.regularization, input_shape, outputs)
         initialization.initialize(network, spec.init, settings.activation)
+        dropout.drop_weights(network, spec.regularization.dropconnect)
     return network.to(device)

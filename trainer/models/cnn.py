@@ -21,11 +21,15 @@ class Convolutional(nn.Module):
         self.stages = nn.ModuleList(sequence(layers=row) for row in rows)
         self.output = nn.Linear(plan[-1][-1].channels, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, outputs)."""
+    def features(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to what the output reads, (N, F)."""
         for stage in self.stages:
             x = stage(x)
-        logits: Tensor = self.output(x.mean((-2, -1)))
+        return x.mean((-2, -1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, outputs)."""
+        logits: Tensor = self.output(self.features(x))
         return logits
 
 

@@ -92,7 +92,7 @@ def test_an_unknown_key_like_nothing_known_lists_what_is_known() -> None:
         ({"model": "mpl"}, "model.kind", "mpl", "did you mean 'mlp'?"),
         ({"model": {}}, "model.kind", None, "use one of mlp, cnn, resnet, transformer"),
         ({"model": {"kind": "mlp", "norm": "bath"}}, "model.norm.kind", "bath", "did you mean 'batch'?"),
-        ({"model": {"kind": "mlp", "connection": "dense"}}, "model.connection.kind", "dense", "'residual'"),
+        ({"model": {"kind": "mlp", "connection": "dens"}}, "model.connection.kind", "dens", "'dense'"),
         ({"optimizer": {"learning_rate": 1}}, "optimizer.kind", None, "use one of sgd, adamw"),
         ({"task": {"kind": "classification", "dataset": "mnist"}}, "task.dataset.kind", "mnist", "use one of digits"),
     ],
