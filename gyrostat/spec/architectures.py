@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from gyrostat.spec.activations import Activation, Gelu, Relu
-from gyrostat.spec.attention import Attention, MultiHead
+from gyrostat.spec.attention import Attention, CrossAttention, MultiHead
 from gyrostat.spec.catalogue import Entry, Shorthand, Technique
 from gyrostat.spec.connections import Connection, Residual
 from gyrostat.spec.normalization import BatchNorm, LayerNorm, Norm
@@ -129,30 +129,37 @@ class ResNet(Architecture):
 
 
 class Transformer(Architecture):
-    """Decoder-only transformer: causal self-attention and a four times wider MLP in each block."""
+    """Transformer: self-attention and a four times wider MLP in each block."""
 
     entry: ClassVar[Entry] = Entry(
         section="6",
         title="Transformer",
         formula="x ← x + Attention(norm(x)); x ← x + MLP(norm(x)), depth times",
         controls="which positions are mixed, by their content",
-        when="Text and other sequences.",
+        when="Text and other sequences; images in patches and tables by column as an encoder.",
         source="Vaswani et al. 2017, arXiv 1706.03762, section 3",
     )
 
     kind: Literal["transformer"] = "transformer"
+    layout: Literal["decoder", "encoder", "encoder_decoder"] = "decoder"
+    """`decoder` predicts the next token of one sequence; `encoder` tells one thing of a whole sample; `encoder_decoder`
+    makes one sequence of another."""
     depth: int = Field(2, ge=1, le=10_000)
-    """Blocks."""
+    """Blocks; an encoder-decoder has so many on each side."""
     width: int = Field(64, ge=2, le=65_536)
     """Features of each position."""
     attention: Attention = MultiHead()
     """In each block."""
+    cross: Annotated[CrossAttention, Shorthand] | None = None
+    """In each block of an encoder-decoder's decoder, reading the source; null for a decoder that sees no source."""
+    patch: int = Field(2, ge=1, le=1024)
+    """Pixels of a side of the patches that an encoder cuts images into; nothing else looks at it."""
     activation: Activation = Gelu()
     """In each block's MLP."""
     norm: Norm | None = LayerNorm()
     """Before each branch (pre placement), or after each sum (post, as in Vaswani et al. 2017); null for none."""
     connection: Connection | None = Residual(placement="pre")
-    """Around attention and MLP; null removes the skips."""
+    """Around each attention and MLP; null removes the skips."""
 
 
 Model = Annotated[Mlp | Cnn | ResNet | Transformer, Field(discriminator="kind"), Shorthand]
