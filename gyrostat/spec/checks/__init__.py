@@ -3,14 +3,14 @@
 One file per concern. Each offers `problems` or `warnings`, or both: generators over a spec whose fields are each valid.
 """
 
-from gyrostat.spec.checks import connections, general, norms
+from gyrostat.spec.checks import attention, connections, general, losses, norms
 from gyrostat.spec.checks.problem import SATURATING, Problem, nearest_divisor
 from gyrostat.spec.run import RunSpec
 
 __all__ = ["SATURATING", "Problem", "nearest_divisor", "problems", "warnings"]
 
-_PROBLEMS = (general.problems, norms.problems, connections.problems)
-_WARNINGS = (general.warnings,)
+_PROBLEMS = (general.problems, norms.problems, connections.problems, attention.problems, losses.problems)
+_WARNINGS = (general.warnings, attention.warnings, losses.warnings)
 
 
 def problems(spec: RunSpec) -> list[Problem]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from gyrostat.spec.architectures import Cnn, Mlp, ResNet, Transformer
 from gyrostat.spec.checks.problem import SATURATING, Problem, nearest_divisor
 from gyrostat.spec.data import DATASETS
-from gyrostat.spec.normalization import BatchNorm, GroupNorm
+from gyrostat.spec.normalization import BatchNorm
 from gyrostat.spec.run import RunSpec
 
 
@@ -33,12 +33,12 @@ def _task_problems(spec: RunSpec) -> Iterator[Problem]:
             message=f"data set {task.dataset.kind!r} is for {' and '.join(entry.tasks)}, not for {task.kind}",
             mend=f"choose one of {fitting}, or change task.kind to {entry.tasks[0]!r}",
         )
-    if (task.kind == "language_model") != isinstance(model, Transformer):
+    if task.kind in ("language_model", "sequence_to_sequence") and not isinstance(model, Transformer):
         yield Problem(
             path="model.kind",
             value=model.kind,
             message=f"model {model.kind!r} cannot train task {task.kind!r}",
-            mend="use 'transformer' with language_model; 'mlp', 'cnn' or 'resnet' with classification and regression",
+            mend="use 'transformer' with language_model and sequence_to_sequence",
         )
     elif isinstance(model, Cnn | ResNet) and task.kind == "regression":
         yield Problem(
@@ -47,43 +47,10 @@ def _task_problems(spec: RunSpec) -> Iterator[Problem]:
             message=f"model {model.kind!r} needs images, and {task.dataset.kind!r} is a table",
             mend="use model.kind 'mlp'",
         )
-    wanted = "mse" if task.kind == "regression" else "cross_entropy"
-    if spec.loss is not None and spec.loss.kind != wanted:
-        yield Problem(
-            path="loss.kind",
-            value=spec.loss.kind,
-            message=f"loss {spec.loss.kind!r} does not fit task {task.kind!r}",
-            mend=f"use {wanted!r}, or leave loss out",
-        )
 
 
 def _model_problems(spec: RunSpec) -> Iterator[Problem]:
     model = spec.model
-    if isinstance(model, Transformer):
-        heads = model.attention.heads
-        if model.hidden % heads:
-            yield Problem(
-                path="model.attention.heads",
-                value=heads,
-                message=f"{heads} heads do not divide width {model.hidden}",
-                mend=f"{nearest_divisor(model.hidden, heads)} heads is nearest, or change model.width",
-            )
-        if isinstance(model.norm, BatchNorm | GroupNorm):
-            yield Problem(
-                path="model.norm.kind",
-                value=model.norm.kind,
-                message=f"{model.norm.kind} normalization mixes positions a decoder must not see, or needs channels",
-                mend="use 'layer', or null",
-            )
-    elif isinstance(model.norm, GroupNorm):
-        groups = model.norm.groups
-        if model.hidden % groups:
-            yield Problem(
-                path="model.norm.groups",
-                value=groups,
-                message=f"{groups} groups do not divide {model.hidden} channels (model.width)",
-                mend=f"{nearest_divisor(model.hidden, groups)} is nearest",
-            )
     shape = type(spec.task.dataset).entry.shape
     if isinstance(model, Cnn | ResNet) and shape is not None and len(shape) == 3 and shape[1] < 2 ** (model.stages - 1):
         yield Problem(

@@ -14,7 +14,7 @@ RESNET = {"kind": "resnet"}
     [
         ({"task": {"kind": "regression", "dataset": "digits"}}, "task.dataset.kind", "choose one of diabetes"),
         ({"task": TEXT}, "model.kind", "'transformer' with language_model"),
-        ({"model": "transformer"}, "model.kind", "'mlp', 'cnn' or 'resnet'"),
+        ({"model": "transformer"}, "model.layout", "layout 'encoder'"),
         ({"task": TABLE, "model": RESNET}, "model.kind", "'mlp'"),
         ({"loss": "mse"}, "loss.kind", "'cross_entropy'"),
         ({"task": TABLE, "loss": "cross_entropy"}, "loss.kind", "'mse'"),
