@@ -10,11 +10,12 @@ from gyrostat.spec.data import Batching
 from gyrostat.spec.gradients import Gradients
 from gyrostat.spec.initialization import Initialization
 from gyrostat.spec.losses import Loss
+from gyrostat.spec.noise import Noise
 from gyrostat.spec.optimizers import Optimizer
 from gyrostat.spec.probes import Probes
 from gyrostat.spec.regularization import Regularization
 from gyrostat.spec.schedules import Constant, Schedule
-from gyrostat.spec.systems import Accumulation, Checkpoints, Validation
+from gyrostat.spec.systems import Accumulation, Checkpoints, Distributed, Fp32, Precision, Validation
 from gyrostat.spec.tasks import Task
 
 Severity = Literal["info", "warning", "critical"]
@@ -44,6 +45,8 @@ class RunSpec(Settings):
     """Stochastic regularization."""
     data: Batching = Batching()
     """How samples reach the model."""
+    noise: Noise = Noise()
+    """Noise that is added on purpose, while training."""
     optimizer: Optimizer
     """What turns gradients into updates."""
     schedule: Schedule = Constant()
@@ -54,6 +57,10 @@ class RunSpec(Settings):
     """What is minimized; null takes the task's own (cross-entropy, or mean squared error for regression)."""
     accumulation: Annotated[Accumulation, Shorthand] = Accumulation()
     """Micro-batches of a step."""
+    precision: Precision = Fp32()
+    """The number formats of the forward and backward passes; validation uses the same, curvature always float32."""
+    distributed: Distributed | None = None
+    """Several processes that share each step's batch; null trains in one."""
     probes: Probes = Probes()
     """What is measured inside the network."""
     rules: dict[str, RuleOverride] = Field(default_factory=dict)
@@ -67,4 +74,4 @@ class RunSpec(Settings):
     seed: int = Field(0, ge=0, lt=2**31)
     """Of initialization, data order and dropout."""
     threads: int | None = Field(None, ge=1, le=1024)
-    """CPU threads of the training process; null shares the cores among the worker's slots; a resumed run keeps its."""
+    """CPU threads of all ranks together; null shares the cores among the worker's slots; a resumed run keeps its."""
