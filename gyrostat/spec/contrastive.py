@@ -47,7 +47,7 @@ class Triplet(Technique):
         f"{_PAIRS}",
         controls="the order of distances: like nearer than unlike, by a margin",
         when="Only the order of distances matters, as in retrieval.",
-        source="Schroff, Kalenichenko and Philbin 2015, arXiv 1503.03832, eq. 2 to 4",
+        source="Schroff, Kalenichenko and Philbin 2015, arXiv 1503.03832, sections 3.1 and 3.2",
     )
 
     kind: Literal["triplet"] = "triplet"

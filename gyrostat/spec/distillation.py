@@ -22,7 +22,7 @@ class MeanTeacher(Technique):
         controls="how far a step may carry the answers from those of the average of the weights so far",
         when="Labels are few or noisy, or the last steps' weights jump about.",
         source="Hinton, Vinyals and Dean 2015, arXiv 1503.02531, section 2; Tarvainen and Valpola 2017, "
-        "arXiv 1703.01780, eq. 1 and section 3.1",
+        "arXiv 1703.01780, section 2",
     )
 
     kind: Literal["mean_teacher"] = "mean_teacher"

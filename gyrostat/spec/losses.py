@@ -27,7 +27,7 @@ class CrossEntropy(Technique):
         controls="what the net is asked to do: put probability on the right class",
         when="Classification, segmentation and language models; class weights where some classes are rare.",
         source="Goodfellow, Bengio and Courville 2016, Deep Learning, section 6.2.2.3; balanced weights: King and Zeng "
-        "2001, Political Analysis 9, section 4",
+        "2001, Political Analysis 9",
     )
 
     kind: Literal["cross_entropy"] = "cross_entropy"

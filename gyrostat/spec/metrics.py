@@ -28,13 +28,48 @@ class Metric:
 
 _ALL = (
     Metric(name="loss.train", unit="1", axis="run", log=True,
-           description="Training loss of the step's whole batch, before the update, mean over samples."),
+           description="Training loss of the step's whole batch, before the update, mean over samples: with "
+                       "label smoothing, penalties and teacher, where there are any."),
     Metric(name="loss.validation", unit="1", axis="run", log=True,
-           description="Mean loss over the held-out data, eval mode, after the step."),
+           description="Mean loss over the held-out data, eval mode, after the step: the plain loss, "
+                       "without label smoothing, penalties or teacher."),
     Metric(name="accuracy.train", unit="1", axis="run",
-           description="Share of the step's batch (or tokens) classified rightly, before the update."),
+           description="Share of the step's batch (or tokens, or pixels) classified rightly, before the update."),
     Metric(name="accuracy.validation", unit="1", axis="run",
-           description="Share of the held-out data (or tokens) classified rightly, eval mode."),
+           description="Share of the held-out data (or tokens, or pixels) classified rightly, eval mode."),
+    Metric(name="accuracy.worst_class_recall", unit="1", axis="run",
+           description="Smallest share, over the classes that the held-out data has, of a class's samples that is "
+                       "classified rightly, eval mode."),
+    Metric(name="calibration.expected_error", unit="1", axis="run",
+           description="Σ_b (n_b/n)·|accuracy − mean confidence| over 15 equally wide bins of confidence (the largest "
+                       "probability), all held-out data together, eval mode.",
+           source="Guo et al. 2017, arXiv 1706.04599, eq. 3"),
+    Metric(name="generalization.input_gradient_norm", unit="1", axis="run", log=True,
+           description="Mean over the first held-out batch (at most 256 samples) of ‖∇ₓ loss‖₂, x one standardized "
+                       "sample, of the loss that loss.validation is the mean of; eval mode.",
+           source="In the manner of Zhang et al. 2017, arXiv 1710.09412, figure 2"),
+    Metric(name="mean_iou.train", unit="1", axis="run",
+           description="Intersection over union of true and predicted regions, mean over classes, of each micro-batch, "
+                       "averaged over the step's; before the update."),
+    Metric(name="mean_iou.validation", unit="1", axis="run",
+           description="Intersection over union of true and predicted regions, mean over the classes that the held-out "
+                       "data has or that are predicted; all its pixels together, eval mode.",
+           source="Everingham et al. 2010, International Journal of Computer Vision 88"),
+    Metric(name="representation.alignment", unit="1", axis="run", log=True,
+           description="Mean ‖z − z′‖² of two views of a held-out sample, embeddings on the unit sphere, eval mode; "
+                       "0 is perfect.",
+           source="Wang and Isola 2020, arXiv 2005.10242, section 4.1"),
+    Metric(name="representation.uniformity", unit="1", axis="run",
+           description="log of the mean of exp(−2‖z − z′‖²) over pairs of held-out samples of one batch, embeddings on "
+                       "the unit sphere, eval mode; lower is more even.",
+           source="Wang and Isola 2020, arXiv 2005.10242, section 4.1"),
+    Metric(name="representation.linear_probe_accuracy", unit="1", axis="run",
+           description="Held-out accuracy of a ridge classifier, solved exactly on the frozen features (before the "
+                       "projection head) of at most 1024 training samples; at most 1024 held-out ones, eval mode.",
+           source="Alain and Bengio 2016, arXiv 1610.01644"),
+    Metric(name="representation.initial_probe_accuracy", unit="1", axis="run",
+           description="As representation.linear_probe_accuracy, of the features as they were before the first step: "
+                       "what random features give."),
     Metric(name="optimizer.learning_rate", unit="1", axis="run", log=True,
            description="Rate that the step used, schedule and live factor included."),
     Metric(name="gradient.norm", unit="1", axis="parameter", log=True,
@@ -74,6 +109,19 @@ _ALL = (
     Metric(name="curvature.sharpness_over_limit", unit="1", axis="run", log=True,
            description="Sharpness (preconditioned, for adaptive optimizers) over its limit; 1 is the edge of "
                        "stability."),
+    Metric(name="precision.loss_scale", unit="1", axis="run", log=True,
+           description="Factor S on the loss that the step's backward pass began with; float16 only.",
+           source="Micikevicius et al. 2018, arXiv 1710.03740, section 3.2"),
+    Metric(name="precision.overflow", unit="1", axis="run",
+           description="1 where the step was left out, since its scaled gradient was not finite; else 0. The step's "
+                       "gradient metrics then show what overflowed. Float16 only."),
+    Metric(name="rank.parameter_digest_gap", unit="1", axis="rank", log=True,
+           description="‖s(θᵣ) − s(θ₀)‖ / ‖s(θ₀)‖ of rank r's weights against rank 0's after the step, s a random "
+                       "sketch that keeps distances in expectation; exactly 0 while they are equal.",
+           source="Charikar, Chen and Farach-Colton 2002, Count Sketch"),
+    Metric(name="rank.gradient_digest_gap", unit="1", axis="rank", log=True,
+           description="The same of each rank's gradient: reduced over ranks, unscaled, before clipping.",
+           source="Charikar, Chen and Farach-Colton 2002, Count Sketch"),
     Metric(name="throughput.samples_per_second", unit="1/s", axis="run",
            description="Samples trained per second of wall time since the last frame that holds it."),
     Metric(name="throughput.step_seconds", unit="s", axis="run",

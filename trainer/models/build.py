@@ -6,17 +6,36 @@ from torch import Tensor, nn
 from gyrostat.spec.architectures import Model
 from gyrostat.spec.regularization import Regularization
 from gyrostat.spec.run import RunSpec
-from trainer.models import cnn, mlp, resnet, transformer  # noqa: F401  (each registers its architecture)
+from trainer.models import (  # noqa: F401  (each registers its architecture)
+    cnn,
+    densenet,
+    fpn,
+    highway_net,
+    mlp,
+    resnet,
+    transformer,
+    unet,
+)
 from trainer.models.registry import MODELS
 from trainer.stabilizers import dropout, initialization
 
 
-def build(settings: Model, regularization: Regularization, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+def build(
+    settings: Model,
+    regularization: Regularization,
+    input_shape: tuple[int, ...],
+    outputs: int,
+    *,
+    time: bool = False,
+) -> nn.Module:
     """The network for samples of `input_shape` (without the batch axis), with torch's default weights.
 
-    `outputs` is the number of classes, of regression targets, or of tokens in the vocabulary.
+    `outputs` is the number of classes, of regression targets, or of tokens in the vocabulary; of channels, where there
+    is an answer for each pixel. With `time`, which only a U-Net takes, the network is called with a time for each
+    sample beside it.
     """
-    return MODELS.of(settings)(settings, regularization, input_shape, outputs)
+    conditions = {"time": True} if time else {}
+    return MODELS.of(settings)(settings, regularization, input_shape, outputs, **conditions)
 
 
 def initialized(
@@ -37,7 +56,10 @@ def initialized(
     with torch.random.fork_rng(devices=[]):
         # the CPU's generator only: torch.manual_seed would reseed the accelerators too, which are not put back
         torch.default_generator.manual_seed(spec.seed)
-        network = build(settings, spec.regularization, input_shape, outputs)
+        # the checks let denoising have no other model than one that takes a time
+        network = build(
+            settings, spec.regularization, input_shape, outputs, time=model is None and spec.task.kind == "denoising"
+        )
         initialization.initialize(network, spec.init, settings.activation)
         dropout.drop_weights(network, spec.regularization.dropconnect)
     return network.to(device)

@@ -44,7 +44,7 @@ def pair_contrastive(embeddings: Tensor, groups: Tensor, margin: float) -> Tenso
 def triplet(embeddings: Tensor, groups: Tensor, margin: float) -> Tensor:
     """max(0, d²(i, p) − d²(i, n) + margin), n the nearest negative beyond p, or the farthest where none is beyond.
 
-    Source: Schroff, Kalenichenko and Philbin 2015, arXiv 1503.03832, eq. 2 to 4.
+    Source: Schroff, Kalenichenko and Philbin 2015, arXiv 1503.03832, sections 3.1 and 3.2.
     """
     squared = _squared_distances(embeddings)
     positives, negatives = _positives(groups), _negatives(groups)

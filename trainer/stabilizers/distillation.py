@@ -32,7 +32,7 @@ def divergence(outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 class Teacher:
     """A copy of the student, in eval mode, whose weights follow the student's as a moving average.
 
-    Source: Tarvainen and Valpola 2017, arXiv 1703.01780, eq. 1 and section 3.1 (the slow start).
+    Source: Tarvainen and Valpola 2017, arXiv 1703.01780, section 2; the slow start is that of their code.
     """
 
     def __init__(self, settings: MeanTeacher, student: nn.Module) -> None:
@@ -49,11 +49,10 @@ class Teacher:
     def follow(self, student: nn.Module, step: int) -> None:
         """Takes the student's weights after its step `step` (1 is the first) into the average, and its buffers."""
         keep = min(self.settings.decay, 1 - 1 / (step + 1))
-        pairs = zip(self.network.parameters(), student.parameters(), strict=True)
-        for own, other in pairs:
-            own.lerp_(other, 1 - keep)
-        for own, other in zip(self.network.buffers(), student.buffers(), strict=True):
-            own.copy_(other)
+        for average, weights in zip(self.network.parameters(), student.parameters(), strict=True):
+            average.lerp_(weights, 1 - keep)
+        for own, buffer in zip(self.network.buffers(), student.buffers(), strict=True):
+            own.copy_(buffer)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The network's tensors."""

@@ -95,7 +95,7 @@ def smoothed(targets: Tensor, outputs: Tensor, epsilon: float) -> Tensor:
     """
     spread = (1 - epsilon) * probabilities(targets, outputs) + epsilon / rows(outputs).shape[1]
     if outputs.ndim == 4:
-        return spread.unflatten(0, (len(outputs), *outputs.shape[2:])).movedim(-1, 1)
+        return spread.reshape(len(outputs), *outputs.shape[2:], -1).movedim(-1, 1)
     return spread.reshape(outputs.shape)
 
 

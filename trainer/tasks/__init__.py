@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from gyrostat.spec.run import RunSpec
-from trainer.tasks import classification, language_model, regression  # noqa: F401  (each registers its task)
+from trainer.tasks import classification, language_model, regression, segmentation  # noqa: F401  (each registers its task)
 from trainer.tasks.task import TASKS, Task
 
 __all__ = ["TASKS", "Task", "build"]

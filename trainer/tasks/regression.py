@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from gyrostat.spec.tasks import Regression
-from trainer.tasks.supervised import Supervised
+from trainer.tasks.supervised import INPUT_GRADIENT, Supervised
 from trainer.tasks.task import TASKS
 
 
@@ -11,7 +11,7 @@ from trainer.tasks.task import TASKS
 class RegressionTask(Supervised):
     """Targets are standardized, so that a loss of 1 is that of predicting the mean."""
 
-    scalars = ("loss.validation",)
+    scalars = ("loss.validation", INPUT_GRADIENT)
 
     def measured(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Nothing: the loss says it all."""

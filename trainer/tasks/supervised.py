@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from gyrostat.spec.run import RunSpec
 from trainer.data.batches import Batch, Shuffled
@@ -11,6 +12,11 @@ from trainer.data.datasets import load
 from trainer.data.samples import Labelled, prepare
 from trainer.models.build import initialized
 from trainer.tasks.task import Task
+
+INPUT_GRADIENT = "generalization.input_gradient_norm"
+
+INPUT_GRADIENT_SAMPLES = 256
+"""At most so many samples' gradients are measured."""
 
 
 class Supervised(Task):
@@ -29,6 +35,8 @@ class Supervised(Task):
             batch_size=spec.data.batch_size,
             seed=spec.seed,
         )
+        if not samples.train_targets.is_floating_point():
+            self.label_counts = torch.bincount(samples.train_targets.flatten(), minlength=samples.outputs).to(device)
         self._held_out = (samples.val_inputs.to(device), samples.val_targets.to(device))
         probe = self.batches.fixed(spec.data.batch_size)
         self.model = initialized(spec, samples.input_shape, samples.outputs, samples=probe[:-1], device=device)
@@ -39,3 +47,13 @@ class Supervised(Task):
         size = self.spec.data.batch_size
         for start in range(0, len(inputs), size):
             yield inputs[start : start + size], targets[start : start + size]
+
+    def examined(self, model: nn.Module) -> dict[str, Tensor]:
+        """How strongly the loss of a held-out sample depends on the sample."""
+        inputs, targets = (part[:INPUT_GRADIENT_SAMPLES] for part in next(self.held_out()))
+        with torch.enable_grad():
+            inputs = inputs.clone().requires_grad_()
+            # samples do not see one another in eval mode, so the sum's gradient holds each sample's own
+            total = self.loss_function(model(inputs), targets) * len(inputs)
+            (gradients,) = torch.autograd.grad(total, inputs)
+        return {INPUT_GRADIENT: gradients.flatten(1).norm(dim=1).mean()}
