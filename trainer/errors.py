@@ -5,6 +5,7 @@ TrainerError
 │   ├── CheckpointMissing   nothing of that run and step is there
 │   └── CheckpointDamaged   it is there, and not what was written
 ├── DeviceError             the device that was asked for is not there
+├── RanksDiffer             the ranks of a training did not begin alike
 └── NameTaken               another worker of this name is running
 """
 
@@ -27,6 +28,10 @@ class CheckpointDamaged(CheckpointError):
 
 class DeviceError(TrainerError):
     """The device that was asked for is not there."""
+
+
+class RanksDiffer(TrainerError):
+    """The ranks of a training did not begin with the same weights."""
 
 
 class NameTaken(TrainerError):

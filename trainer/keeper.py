@@ -29,11 +29,18 @@ class Keeper:
             done.best, self._improved = loss, self._spec.checkpoints.best
 
     def keep(self, *, regular: bool) -> None:
-        """Writes a checkpoint where a `regular` one is due, or this step is the best yet; once a step."""
+        """Writes a checkpoint where a `regular` one is due, or this step is the best yet; once a step.
+
+        All ranks call it, and take part in what rank 0 writes.
+        """
         step = self._parts.progress.step
         if step == self.kept_step or not (regular or self._improved):
             return
         self.kept_step = step
+        captured = state.capture(self._parts)
+        if not self._parts.ranks.leading:
+            self._improved = False
+            return
         loss = self._validation[1] if self._validation is not None and self._validation[0] == step else None
         best, self._improved = self._improved, False
         try:
@@ -41,7 +48,7 @@ class Keeper:
                 self._run,
                 step,
                 model=self._parts.model.state_dict(),
-                state=state.capture(self._parts),
+                state=captured,
                 validation_loss=loss,
                 keep=self._spec.checkpoints,
                 regular=regular,

@@ -1,5 +1,6 @@
 """One training, from its first step or its last checkpoint to its end."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from gyrostat.probes.session import ProbeSession, Sink
 from gyrostat.spec.gradients import Clip, ClipNorm
+from gyrostat.spec.probes import PROBES, Probes
 from gyrostat.spec.run import RunSpec
 from trainer import state
 from trainer.checkpoints import Checkpoint, CheckpointStore
@@ -17,6 +19,7 @@ from trainer.data.batches import Batch
 from trainer.keeper import Keeper
 from trainer.pace import METRICS, Pace
 from trainer.passes import Passes
+from trainer.ranks import ALONE, Comparison, Ranks
 from trainer.stabilizers import gradients, optimizers, schedules
 from trainer.tasks import Task
 
@@ -32,13 +35,13 @@ class Outcome:
     step: int
 
 
-def prepare(spec: RunSpec, device: torch.device, *, threads: int | None = None) -> None:
+def prepare(spec: RunSpec, device: torch.device, *, threads: int | None = None, ranks: Ranks = ALONE) -> None:
     """Makes this process compute the same numbers every time. Call it once, before anything is built.
 
-    `threads` is used where the spec says nothing; None leaves torch's own choice.
+    `threads` of all ranks together are used where the spec says nothing; None leaves one rank torch's own choice.
     """
     if (chosen := spec.threads or threads) is not None:
-        torch.set_num_threads(chosen)
+        torch.set_num_threads(ranks.threads(chosen))
     # on a CPU this costs nothing; on an accelerator it forbids operations that have no deterministic form
     torch.use_deterministic_algorithms(device.type == "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -54,6 +57,7 @@ def train(
     control: Control,
     start: Checkpoint | None = None,
     progress: Callable[[int], None] = lambda step: None,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Trains `task` to the spec's last step, or until `control` ends it.
 
@@ -61,23 +65,19 @@ def train(
     checkpoint gives the same losses, bit for bit, as one that was never cut.
 
     `start` is where it goes on: a checkpoint of this run, or of the one that it is a fork of. `progress` is told the
-    number of every step that is done.
+    number of every step that is done. Every one of several `ranks` calls this; what `control` asks of rank 0 holds for
+    all, and only its `stream` and `checkpoints` are told anything of weight.
 
     Raises:
         CheckpointError: a checkpoint of this run does not fit its spec.
+        RanksDiffer: the ranks do not begin with the same weights.
     """
-    torch.manual_seed(spec.seed)
-    training = _Training(spec, run=run, task=task, stream=stream, checkpoints=checkpoints)
+    torch.manual_seed(spec.seed + ranks.rank)  # each rank drops other units of its own samples
+    training = _Training(spec, run=run, task=task, stream=stream, checkpoints=checkpoints, ranks=ranks)
     training.take_up(start)
     done = training.done
     with training.probes:
-        while done.step < spec.steps and control.ending is None:
-            # What a person or a detector asked for while the training ran holds from here on.
-            for change in control.adjustments():
-                training.adjust(change)
-            if control.trouble:
-                control.trouble = False
-                training.probes.tighten(TIGHTEN_STEPS)
+        while done.step < spec.steps and training.goes_on(control):
             training.step()
             progress(done.step)
         # An end that somebody asked for leaves a checkpoint of the very last step, whichever that was.
@@ -90,19 +90,27 @@ def train(
 class _Training:
     """The parts of a training, wired up, and one step of it."""
 
-    def __init__(self, spec: RunSpec, *, run: str, task: Task, stream: Sink, checkpoints: CheckpointStore) -> None:
-        self.spec, self.run, self.task, self.stream = spec, run, task, stream
+    def __init__(
+        self, spec: RunSpec, *, run: str, task: Task, stream: Sink, checkpoints: CheckpointStore, ranks: Ranks
+    ) -> None:
+        self.spec, self.run, self.task, self.stream, self.ranks = spec, run, task, stream, ranks
+        ranks.synchronize(spec.distributed, task.model)
+        ranks.check_same(task.model)
         self.optimizer = optimizers.build(spec.optimizer, task.model)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.passes = Passes(spec, task, self.optimizer, ranks)
+        self.comparison = Comparison(spec.distributed, ranks, task.model)
+        own = (*self.passes.numbers.metrics, *self.comparison.metrics)
         self.probes = ProbeSession(
             task.model,
             self.optimizer,
-            spec.probes,
+            spec.probes if ranks.leading else _silenced(spec.probes),
             sink=stream,
-            scalars=("loss.train", *task.scalars, "optimizer.learning_rate", *METRICS),
+            scalars=("loss.train", *task.scalars, "optimizer.learning_rate", *METRICS, *own),
             probe_loss=_probe_loss(spec, task),  # the session decides which probes need it
+            ranks=ranks.size,
         )
-        self.done = state.Progress()
+        self.done, self.overflowed = state.Progress(), False
         self.parts = state.Parts(
             model=task.model,
             optimizer=self.optimizer,
@@ -110,9 +118,10 @@ class _Training:
             task=task,
             progress=self.done,
             seed=spec.seed,
+            numbers=self.passes.numbers,
+            ranks=ranks,
         )
         self.keeper = Keeper(spec, run=run, parts=self.parts, store=checkpoints, stream=stream)
-        self.passes = Passes(spec, task)
         self.pace = Pace(samples_per_step=task.samples_per_step, device=task.device)
 
     def take_up(self, start: Checkpoint | None) -> None:
@@ -123,8 +132,23 @@ class _Training:
             message = f"forked from step {start.step} of run {start.run}, but for: {'; '.join(notes)}"
             self.stream.event("log", start.step, {"level": "warning", "message": message})
         self.keeper.kept_step = self.done.step
-        self.stream.event("started", self.done.step, _circumstances(self.task, start))
+        self.stream.event("started", self.done.step, _circumstances(self.task, start, self.ranks))
         self.task.model.train()
+
+    def goes_on(self, control: Control) -> bool:
+        """Takes up what a person or a detector asked for meanwhile; False where that is the end. All ranks agree."""
+        going = control.ending is None
+        if going:
+            for change in control.adjustments():
+                self.adjust(change)
+            if control.trouble:
+                control.trouble = False
+                self.probes.tighten(TIGHTEN_STEPS)
+        done = self.done
+        limit = math.inf if done.clip_norm is None else done.clip_norm
+        led, done.learning_rate_factor, limit = self.ranks.led([going, done.learning_rate_factor, limit])
+        done.clip_norm = None if math.isinf(limit) else limit
+        return bool(led)
 
     def adjust(self, change: Adjustment) -> None:
         """A live change, from the next step on and on record."""
@@ -148,27 +172,48 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         scalars: dict[str, Any] = {**self.passes.run(task.batch(step - 1))}
         probes.after_backward()
+        self.comparison.note_gradient(step)
 
         # A loss that is not finite ends nothing: the user asked for so many steps, and detectors do the judging.
         if gradients.clip(task.model.parameters(), _clipping(spec, self.done)) is not None:
             probes.after_clip()
-        self.optimizer.step()
+        scalars |= self._update(step)
         task.after_update(step)
         self.done.step = step
         probes.after_update()
+        scalars |= self.comparison.compared()
 
         # Validation belongs to the frame of the step that led to it, and not to the training's pace.
         scalars |= {"optimizer.learning_rate": self.rates[0] * factor, **self.pace.step(last=last)}
         if last or step % spec.validation.every == 0:
             with self.pace.stopped():
-                validated = task.validate(task.model, spec.validation.max_batches)
-                self.keeper.validated(float(validated["loss.validation"]))
-            scalars |= validated
+                scalars |= self._validate()
         probes.end_step(scalars, epoch=task.batches.epoch(step))
 
         # After its frame, so that a checkpoint that is known of has all frames before it.
         with self.pace.stopped():
             self.keeper.keep(regular=last or step % spec.checkpoints.every == 0)
+
+    def _update(self, step: int) -> dict[str, float]:
+        """The optimizer's step; one that the precision leaves out is told, the first of several in a row."""
+        measured = self.passes.step()
+        overflow = measured.get("precision.overflow", 0.0)
+        if overflow and not self.overflowed:
+            message = f"step {step} changed nothing: its gradient was not finite at loss scale"
+            message = f"{message} {measured['precision.loss_scale']:g}, which becomes smaller"
+            self.stream.event("log", step, {"level": "info", "message": message})
+        self.overflowed = bool(overflow)
+        return measured
+
+    def _validate(self) -> dict[str, Tensor]:
+        """Measures on held-out data, in the numbers of the training; rank 0 does it, and tells the others the loss."""
+        validated: dict[str, Tensor] = {}
+        if self.ranks.leading:
+            with self.passes.numbers.autocast():
+                validated = self.task.validate(self.task.model, self.spec.validation.max_batches)
+        (loss,) = self.ranks.led([float(validated.get("loss.validation", math.nan))])
+        self.keeper.validated(loss)
+        return validated
 
 
 def _clipping(spec: RunSpec, done: state.Progress) -> Clip | None:
@@ -190,10 +235,18 @@ def _probe_loss(spec: RunSpec, task: Task) -> Callable[[], Tensor]:
     return loss
 
 
-def _circumstances(task: Task, start: Checkpoint | None) -> dict[str, Any]:
+def _silenced(probes: Probes) -> Probes:
+    """What rank 0 measures is not measured again by the others."""
+    return probes.model_copy(
+        update={name: getattr(probes, name).model_copy(update={"enabled": False}) for name in PROBES}
+    )
+
+
+def _circumstances(task: Task, start: Checkpoint | None, ranks: Ranks) -> dict[str, Any]:
     return {
         "device": str(task.device),
         "threads": torch.get_num_threads(),
+        "ranks": ranks.size,
         "torch": str(torch.__version__),
         "parameters": sum(p.numel() for p in task.model.parameters()),
         "from": None if start is None else {"run": start.run, "step": start.step},

@@ -1,39 +1,71 @@
-"""The forward and backward passes of one optimizer step."""
+"""The forward and backward passes of one optimizer step: in which numbers, in how many pieces, on how many ranks."""
 
-from torch import Tensor, nn
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+from torch import Tensor, nn, optim
+from torch.nn.parallel import DistributedDataParallel
 
 from gyrostat.spec.run import RunSpec
 from trainer.data.batches import Batch
-from trainer.stabilizers.systems import micro_batches
+from trainer.ranks import ALONE, Ranks
+from trainer.stabilizers.systems import Arithmetic, arithmetic, micro_batches, replicated
 from trainer.tasks import Task
 
 
 class Objective(nn.Module):
     """A task's loss as a module around its model, so that whatever wraps modules can wrap the whole loss."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, numbers: Arithmetic) -> None:
         super().__init__()
         self.model = task.model
-        self._task = task
+        self._task, self._numbers = task, numbers
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss of the (micro-)batch, and detached 0-dim tensors by metric."""
-        return self._task.loss(self.model, batch)
+        with self._numbers.autocast():
+            return self._task.loss(self.model, batch)
 
 
 class Passes:
-    """Computes the gradient of a step's mean loss, in however many pieces."""
+    """Computes the gradient of a step's mean loss, and makes the step.
 
-    def __init__(self, spec: RunSpec, task: Task) -> None:
-        self._accumulation = spec.accumulation
-        self._objective = Objective(task)
+    Attributes:
+        numbers: the spec's precision, which has a state.
+    """
 
-    def run(self, batch: Batch) -> dict[str, Tensor]:
-        """Adds up the gradient of the whole batch's mean loss; answers loss and measures, not waited for."""
+    def __init__(self, spec: RunSpec, task: Task, optimizer: optim.Optimizer, ranks: Ranks = ALONE) -> None:
+        self.numbers = arithmetic(spec.precision, task.device)
+        self._accumulation, self._optimizer, self._ranks = spec.accumulation, optimizer, ranks
+        self._objective: nn.Module = Objective(task, self.numbers)
+        if spec.distributed is not None and ranks.size > 1:
+            self._objective = replicated(spec.distributed, self._objective)
+
+    def run(self, batch: Batch, *, last: bool = True) -> dict[str, Tensor]:
+        """Adds up the true gradient of the whole batch's mean loss; answers loss and measures, not waited for.
+
+        "True" is unscaled, of all micro-batches and all ranks. Each rank is given the whole batch and computes its
+        share. `last=False`: another pass follows before the step, which is made with that one's gradient (SAM).
+        """
         totals: dict[str, Tensor] = {}
-        for part, weight in micro_batches(self._accumulation, batch):
-            loss, measured = self._objective(*part)
-            (loss * weight).backward()
+        parts = list(micro_batches(self._accumulation, self._ranks.share(batch)))
+        for number, (part, weight) in enumerate(parts, start=1):
+            with self._pass(reduce=number == len(parts)):
+                loss, measured = self._objective(*part)
+                self.numbers.scaled(loss * weight).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss.train": loss.detach(), **measured}.items():
                 totals[name] = value * weight + totals[name] if name in totals else value * weight
-        return totals
+        self.numbers.unscale(self._optimizer, last=last)
+        return self._ranks.mean(totals)
+
+    def step(self) -> dict[str, float]:
+        """The optimizer's step, unless the precision leaves it out; answers what the precision measures."""
+        return self.numbers.step(self._optimizer)
+
+    def _pass(self, *, reduce: bool) -> AbstractContextManager[Any]:
+        """Around forward and backward of a micro-batch; gradients go over the network only where `reduce`."""
+        stack = ExitStack()
+        stack.enter_context(self._ranks.training_pass())
+        if not reduce and isinstance(self._objective, DistributedDataParallel):
+            stack.enter_context(self._objective.no_sync())
+        return stack

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from trainer.checkpoints import Checkpoint
 from trainer.control import Adjustment
 from trainer.errors import CheckpointError
+from trainer.ranks import Ranks
 
 
 class Stateful(Protocol):
@@ -61,15 +62,23 @@ class Parts:
     task: Forkable
     progress: Progress
     seed: int
+    numbers: Stateful
+    ranks: Ranks
 
 
 def capture(parts: Parts) -> dict[str, Any]:
-    """Everything but the model that the next step depends on: tensors and plain values only."""
+    """Everything but the model that the next step depends on: tensors and plain values only.
+
+    All ranks call it at the same step; what rank 0 gets is the whole training's.
+    """
+    random = parts.ranks.gathered(_random_state())
     return {
         "optimizer": {"kind": type(parts.optimizer).__name__, **parts.optimizer.state_dict()},
-        "random": _random_state(),
+        "random": random[0] if random else {},
+        "random_of_other_ranks": random[1:],
         "seed": parts.seed,
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads() * parts.ranks.size,
+        "numbers": parts.numbers.state_dict(),
         "probes": parts.probes.state_dict(),
         "task": parts.task.state_dict(),
         "progress": vars(parts.progress).copy(),
@@ -89,8 +98,15 @@ def resume(parts: Parts, checkpoint: Checkpoint) -> None:
             f"the checkpoint of step {checkpoint.step} does not fit its own run: "
             f"{'; '.join(misfits) or 'the optimizer state is of another optimizer'}; was the spec changed?"
         )
+    random = _random_states(checkpoint)
+    if len(random) != parts.ranks.size:
+        raise CheckpointError(
+            f"the checkpoint of step {checkpoint.step} is of {len(random)} ranks, and its own run has "
+            f"{parts.ranks.size} now; was the spec changed? A fork may have another number of ranks"
+        )
     parts.optimizer.load_state_dict(optimizer)
-    _set_random_state(checkpoint.state["random"])
+    parts.numbers.load_state_dict(checkpoint.state.get("numbers", {}))
+    _set_random_state(random[parts.ranks.rank])
     parts.probes.load_state_dict(checkpoint.state["probes"])
     parts.task.load_state_dict(checkpoint.state.get("task", {}))  # checkpoints of before tasks had a state have none
     vars(parts.progress).update(checkpoint.state["progress"])
@@ -107,9 +123,13 @@ def branch_off(parts: Parts, checkpoint: Checkpoint) -> list[str]:
         notes.append("the optimizer starts anew: its kind or the parameters differ from the parent's")
     else:
         parts.optimizer.load_state_dict(optimizer)
+        parts.numbers.load_state_dict(checkpoint.state.get("numbers", {}))
     notes += parts.task.take_over(checkpoint.state.get("task", {}))
-    if checkpoint.state["seed"] == parts.seed:
-        _set_random_state(checkpoint.state["random"])
+    random = _random_states(checkpoint)
+    if len(random) != parts.ranks.size:
+        notes.append(f"random numbers start anew: the parent has {len(random)} ranks and this run {parts.ranks.size}")
+    elif checkpoint.state["seed"] == parts.seed:
+        _set_random_state(random[parts.ranks.rank])
     parts.progress.step = checkpoint.step
     return notes
 
@@ -149,6 +169,11 @@ def _fitting_optimizer_state(optimizer: torch.optim.Optimizer, saved: dict[str, 
         if any(isinstance(value, Tensor) and value.ndim and value.shape != shape for value in values.values()):
             return None
     return {"state": saved["state"], "param_groups": own["param_groups"]}
+
+
+def _random_states(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """Of all ranks, in their order."""
+    return [checkpoint.state["random"], *checkpoint.state.get("random_of_other_ranks", [])]
 
 
 def _random_state() -> dict[str, Any]:

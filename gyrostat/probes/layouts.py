@@ -17,8 +17,8 @@ class LayoutBook:
     probed forward pass, and grows. Of an axis longer than `wire.layout.MAX_NAMES` the first so many names are kept.
     """
 
-    def __init__(self, network: Network, scalars: Sequence[str]) -> None:
-        self._network = network
+    def __init__(self, network: Network, scalars: Sequence[str], ranks: int = 1) -> None:
+        self._network, self._ranks = network, ranks
         self._declared = dict.fromkeys(scalars)
         self._seen: set[int] = set()
         self._version = 0
@@ -67,6 +67,7 @@ class LayoutBook:
             "module": wire_names([leaves[leaf] for leaf in seen]),
             "parameter": wire_names(list(network.parameters)[:MAX_NAMES]),
             "matrix": wire_names(list(network.matrices)[:MAX_NAMES]),
+            "rank": [f"rank {rank}" for rank in range(self._ranks)],
         }
         self._selected = None if len(seen) == len(leaves) else index(seen, network.device).to(torch.long)
         metrics = [METRICS[name] for name in self._declared]

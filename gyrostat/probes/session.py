@@ -61,9 +61,11 @@ class ProbeSession:
     Args:
         settings: which probes, how often, and their budget.
         sink: takes layouts, frames and events.
-        scalars: names of the catalogue's metrics on axis `run` that the loop itself will pass to `end_step`.
+        scalars: names of the catalogue's metrics on the axes `run` and `rank` that the loop itself will pass to
+            `end_step`.
         probe_loss: the training loss on the fixed probe batch with the model's current parameters, with its graph; None
             switches off what needs it.
+        ranks: how many processes train the model together: the length of axis `rank`.
 
     Raises:
         ValueError: `scalars` holds a name that the catalogue does not know as a scalar, or that a probe measures.
@@ -78,13 +80,15 @@ class ProbeSession:
         sink: Sink,
         scalars: Sequence[str],
         probe_loss: Callable[[], Tensor] | None = None,
+        ranks: int = 1,
     ) -> None:
         self._network = Network(model, optimizer, probe_loss)
         self._sink = sink
         self._scalars = frozenset(scalars)
         self._probes = _chosen(settings, self._network)
         _check_scalars(scalars, self._probes.values())
-        self._layouts = LayoutBook(self._network, scalars)
+        self._ranks = ranks
+        self._layouts = LayoutBook(self._network, scalars, ranks)
         every = {name: probe.settings.every for name, probe in self._probes.items()}
         self._schedule = Schedule(every, settings.budget)
         self._handles: list[RemovableHandle] = []
@@ -139,7 +143,8 @@ class ProbeSession:
                 self._ask(probe, probe.after_update)
 
     def end_step(self, scalars: Mapping[str, float | Tensor], *, epoch: float) -> None:
-        """Sends the step's frame: what was measured, and the loop's own `scalars` (numbers, or tensors of one element).
+        """Sends the step's frame: what was measured, and the loop's own `scalars` (numbers, or tensors of one element;
+        on axis `rank`, of an element a rank).
 
         Nothing is sent where there is nothing. Tensors on a device are not waited for.
 
@@ -188,8 +193,11 @@ class ProbeSession:
         for name, value in scalars.items():
             if name not in self._scalars:
                 raise ValueError(f"the scalar {name!r} was not announced; add it to `scalars` of the session")
-            if isinstance(value, Tensor) and value.numel() != 1:
-                raise ValueError(f"the scalar {name!r} is a tensor of shape {tuple(value.shape)}; pass one element")
+            wanted = self._ranks if METRICS[name].axis == "rank" else 1
+            if (value.numel() if isinstance(value, Tensor) else 1) != wanted:
+                shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+                elements = "one element" if wanted == 1 else f"{wanted} elements, one a rank"
+                raise ValueError(f"the scalar {name!r} is a tensor of shape {shape}; pass {elements}")
         return dict(scalars)
 
     def _ask(self, probe: Probe, measure: Callable[[], Readings | None]) -> None:
@@ -262,8 +270,8 @@ def _chosen(settings: Probes, network: Network) -> dict[str, Probe]:
 def _check_scalars(scalars: Sequence[str], probes: Any) -> None:
     measured = {metric for probe in probes for metric in probe.settings.metrics} | {"probe.overhead"}
     for name in scalars:
-        if name not in METRICS or METRICS[name].axis != "run":
-            known = ", ".join(sorted(m.name for m in METRICS.values() if m.axis == "run"))
+        if name not in METRICS or METRICS[name].axis not in ("run", "rank"):
+            known = ", ".join(sorted(m.name for m in METRICS.values() if m.axis in ("run", "rank")))
             raise ValueError(f"{name!r} is no scalar of the catalogue; use one of {known}")
         if name in measured:
             raise ValueError(f"{name!r} is measured by a probe; leave it to it")
