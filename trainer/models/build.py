@@ -1,5 +1,7 @@
 """From settings to a network, ready to train."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -46,11 +48,13 @@ def initialized(
     samples: tuple[Tensor, ...],
     device: torch.device,
     model: Model | None = None,
+    around: Callable[[nn.Module], nn.Module] = lambda network: network,
 ) -> nn.Module:
     """The spec's model (or another one, `model`), from the spec's seed alone: made on the CPU, then moved to `device`.
 
     Built, initialized, and changed by what acts on a whole network, in this one order. `samples` are inputs of a batch
-    of training data, for initializations that look at data.
+    of training data, for initializations that look at data. `around` may put a module around the network as built,
+    which then counts as part of it.
     """
     settings = spec.model if model is None else model
     with torch.random.fork_rng(devices=[]):
@@ -60,6 +64,7 @@ def initialized(
         network = build(
             settings, spec.regularization, input_shape, outputs, time=model is None and spec.task.kind == "denoising"
         )
+        network = around(network)
         initialization.initialize(network, spec.init, settings.activation)
         dropout.drop_weights(network, spec.regularization.dropconnect)
     return network.to(device)
