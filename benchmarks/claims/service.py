@@ -1,0 +1,87 @@
+"""A backend with one worker, for the time of the studies, and the runs that pass through it."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims.results import Run
+from gyrostat.client import ENDED, Client, Unreachable
+
+READY_SECONDS = 120
+
+
+@contextmanager
+def serving(folder: Path, *, slots: int) -> Iterator[Client]:
+    """The service on a free port, its data in `folder`, training `slots` runs at once."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    command = [sys.executable, "-m", "app.supervisor", "--port", str(port), "--data", str(folder)]
+    command += ["--slots", str(slots)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    client = Client(f"http://127.0.0.1:{port}")
+    try:
+        _wait_until_ready(client, process)
+        yield client
+    finally:
+        client.close()
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def _wait_until_ready(client: Client, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the service ended with status {process.returncode} before it was ready")
+        try:
+            list(client.runs())
+        except Unreachable:
+            time.sleep(0.2)
+        else:
+            return
+    raise RuntimeError(f"the service was not ready within {READY_SECONDS} s")
+
+
+class Runs:
+    """Starts each different spec once, and hands out its run when it has ended."""
+
+    def __init__(self, client: Client, checkpoints: Path) -> None:
+        self._client, self._checkpoints = client, checkpoints
+        self._ids: dict[str, str] = {}
+
+    def start(self, documents: Sequence[dict[str, Any]], study: str) -> None:
+        """Queues those that no study before has queued."""
+        for document in documents:
+            key = json.dumps(document, sort_keys=True)
+            if key not in self._ids:
+                self._ids[key] = self._client.start(document, project="claims", tags=[study])["id"]
+
+    def ended(self, document: dict[str, Any], told: Callable[[str], None]) -> Run:
+        """The document's run, waited for. A run that failed or was lost is an error: a study needs every one.
+
+        Raises:
+            RuntimeError: it did not finish.
+        """
+        found = self._client.wait(self._ids[json.dumps(document, sort_keys=True)])
+        if found["state"] != "finished":
+            raise RuntimeError(f"run {found['id']} is {found['state']}: {found.get('reason')} {found.get('failure')}")
+        told(found["id"])
+        return Run(found["id"], found["state"], document, self._client, self._checkpoints)
+
+    @property
+    def count(self) -> int:
+        """How many different runs were started."""
+        return len(self._ids)
+
+
+def left(client: Client) -> int:
+    """Runs that have not ended yet."""
+    return sum(run["state"] not in ENDED for run in client.runs(project="claims"))
