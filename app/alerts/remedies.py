@@ -319,8 +319,31 @@ def half_rate(case: Case) -> Iterator[Remedy]:
     yield from smaller_rate(case, 0.5)
 
 
+def wider_range(case: Case) -> Iterator[Remedy]:
+    """Numbers of float32's range, where the run computes in float16."""
+    if case.spec.precision.kind != "fp16":
+        return
+    reason = f"{_facts(case)} float16 ends at 65504; bfloat16 has float32's range, and needs no loss scale."
+    yield _technique("precision.bf16", {"precision": {"kind": "bf16"}}, reason)
+
+
+def one_process(case: Case) -> Iterator[Remedy]:
+    """The same batch in one process, in as many pieces of the same size: there is nobody to be out of step with."""
+    distributed = case.spec.distributed
+    if distributed is None:
+        return
+    pieces = distributed.ranks * case.spec.accumulation.steps
+    reason = (
+        f"{_facts(case)} One process that adds up the gradients of {pieces} micro-batches makes the same step from the "
+        "same batch in the memory of one rank. If the fork trains well, look at the device of the rank named."
+    )
+    patch = {"distributed": None, "accumulation": {"kind": "micro_batches", "steps": pieces}}
+    yield _technique("accumulation.micro_batches", patch, reason)
+
+
 PROPOSALS: dict[str, tuple[Propose, ...]] = {
-    "non_finite": (smaller_steps, normalize, residual, larger_epsilon),
+    "non_finite": (smaller_steps, wider_range, normalize, residual, larger_epsilon),
+    "rank_divergence": (one_process,),
     "divergence": (smaller_steps, normalize, residual),
     "exploding_gradient": (smaller_steps, normalize, residual),
     "vanishing_gradient": (residual, fitting_activation, normalize, fitting_init, adaptive, shallower),

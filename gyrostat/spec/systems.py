@@ -17,6 +17,7 @@ class Accumulation(Technique):
         formula="g = Σᵢ (bᵢ/b)·∇L(micro-batch i), one optimizer step",
         controls="memory: a large batch in small pieces",
         when="The batch that training wants does not fit the device.",
+        treats=("rank_divergence",),
         source="Goyal et al. 2017, arXiv 1706.02677, section 3",
     )
 
@@ -35,7 +36,6 @@ class Fp32(Technique):
         formula="every operation in float32: 24 bits of significand, 8 of exponent",
         controls="rounding",
         when="Memory and time allow it, or lower precision is suspected of a fault.",
-        treats=("non_finite",),
         source="Micikevicius et al. 2018, arXiv 1710.03740, the baseline of section 4",
     )
 
@@ -53,6 +53,7 @@ class Bf16(Technique):
         "reductions and the optimizer in float32",
         controls="memory, time, and rounding of activations",
         when="The device computes faster in 16 bits; the range is float32's, so that no loss scale is needed.",
+        treats=("non_finite",),
         source="Kalamkar et al. 2019, arXiv 1905.12322, section 3",
     )
 
@@ -102,7 +103,6 @@ class Ddp(Technique):
         "normalization μ and σ² are those of all shares together",
         controls="batch per device, statistics of batch normalization, agreement of the replicas",
         when="A batch is too large or too slow for one device, or a share of it is too small for batch statistics.",
-        treats=("rank_divergence",),
         source="Li et al. 2020, arXiv 2006.15704, section 3; synchronized statistics: Peng et al. 2018 (MegDet), "
         "arXiv 1711.07240, section 3.3",
     )

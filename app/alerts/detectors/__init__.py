@@ -2,6 +2,7 @@
 
 from app.alerts.detectors import (  # isort: skip  (the order is the order of the catalogue)
     non_finite,
+    rank_divergence,
     divergence,
     exploding_gradient,
     vanishing_gradient,
@@ -18,6 +19,7 @@ __all__ = [
     "exploding_gradient",
     "loss_spike",
     "non_finite",
+    "rank_divergence",
     "sharpness",
     "update_ratio",
     "vanishing_gradient",

@@ -12,6 +12,8 @@ from gyrostat.spec.run import Severity
 _SCALARS = ("loss.train", "loss.validation", "gradient.global_norm")
 # in the order in which a step computes them: the first that is broken is nearest to the cause
 _VECTORS = ("activation.rms", "activation.max_abs", "gradient.norm", "weight.norm")
+_GRADIENTS = ("gradient.global_norm", "gradient.norm")
+_PRECISION = ("precision.overflow", "precision.loss_scale")
 _NOUNS = {
     "activation.rms": "output of module",
     "activation.max_abs": "output of module",
@@ -35,11 +37,12 @@ class NonFinite(Detector):
     kind: ClassVar[str] = "non_finite"
     title: ClassVar[str] = "Not a finite number"
     severity: ClassVar[Severity] = "critical"
-    metrics: ClassVar[tuple[str, ...]] = (*_SCALARS, *_VECTORS)
+    metrics: ClassVar[tuple[str, ...]] = (*_SCALARS, *_VECTORS, *_PRECISION)
     explanation: ClassVar[str] = (
         "A number in the training became NaN or infinite: the loss, a layer's output, a gradient or a weight. From "
-        "a weight it spreads to every later step, so the run does not recover by itself. The first layer, in order "
-        "of depth, of the first frame that shows it is named; usual causes are a rate that is too large, a "
+        "a weight it spreads to every later step, so the run does not recover by itself. A gradient that overflowed "
+        "at a loss scale of 1 or more is no finding: float16 training leaves such a step out. The first layer, in "
+        "order of depth, of the first frame that shows it is named; usual causes are a rate that is too large, a "
         "division by or a logarithm of zero, or values beyond the number format's range."
     )
     source: ClassVar[str] = (
@@ -77,7 +80,7 @@ class NonFinite(Detector):
 
 def _broken_scalars(frame: FrameView) -> tuple[list[Evidence], bool]:
     found, read = [], False
-    for metric in _SCALARS:
+    for metric in _looked_at(_SCALARS, frame):
         value = reading.scalar(frame, metric)
         if value is None:
             continue
@@ -87,11 +90,19 @@ def _broken_scalars(frame: FrameView) -> tuple[list[Evidence], bool]:
     return found, read
 
 
+def _looked_at(metrics: tuple[str, ...], frame: FrameView) -> tuple[str, ...]:
+    overflow, scale = (reading.scalar(frame, metric) for metric in _PRECISION)
+    if not overflow or scale is None or scale < 1:
+        return metrics
+    # the step was left out, and the next has a smaller scale: what overflowed is the scaled gradient
+    return tuple(metric for metric in metrics if metric not in _GRADIENTS)
+
+
 def _broken_layers(frame: FrameView, context: RunContext) -> tuple[tuple[str, ...], str, list[Evidence], bool]:
     """Names of the broken layers of the metric nearest to the cause, what they are, and the first of each metric."""
     named: tuple[str, ...] = ()
     origin, evidence, read = "", [], False
-    for metric in _VECTORS:
+    for metric in _looked_at(_VECTORS, frame):
         values = reading.vector(frame, metric, context)
         if values is None:
             continue

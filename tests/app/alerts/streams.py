@@ -16,14 +16,15 @@ DEPTH = 8
 MODULES = tuple(name for i in range(DEPTH) for name in (f"layers.{i}.linear", f"layers.{i}.activation"))
 PARAMETERS = tuple(name for i in range(DEPTH) for name in (f"layers.{i}.linear.weight", f"layers.{i}.linear.bias"))
 MATRICES = PARAMETERS[::2]
+RANKS = ("rank 0", "rank 1", "rank 2", "rank 3")
 AXIS_OF = {metric.name: metric.axis for metric in METRICS.values()}
-WIDTHS = {"run": 1, "module": len(MODULES), "parameter": len(PARAMETERS), "matrix": len(MATRICES)}
+WIDTHS = {"run": 1, "rank": len(RANKS), "module": len(MODULES), "parameter": len(PARAMETERS), "matrix": len(MATRICES)}
 
 Values = Mapping[str, float | npt.ArrayLike]
 
 
 def context(spec: Mapping[str, Any] | None = None, **axes: tuple[str, ...]) -> RunContext:
-    known = {"module": MODULES, "parameter": PARAMETERS, "matrix": MATRICES, **axes}
+    known = {"module": MODULES, "parameter": PARAMETERS, "matrix": MATRICES, "rank": RANKS, **axes}
     return RunContext(axes=known, axis_of=AXIS_OF, spec=spec)
 
 

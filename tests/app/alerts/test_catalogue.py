@@ -26,6 +26,7 @@ def test_the_kinds_are_those_that_the_service_promises() -> None:
         "exploding_gradient",
         "loss_spike",
         "non_finite",
+        "rank_divergence",
         "sharpness",
         "update_ratio",
         "vanishing_gradient",
@@ -81,7 +82,7 @@ def test_a_healthy_training_raises_nothing(seed: int) -> None:
 @pytest.mark.parametrize("kind", JUDGING)
 def test_it_is_silent_on_a_flat_series(kind: str) -> None:
     fine = {"curvature.sharpness_over_limit": 0.5, "activation.zero_fraction": 0.5, "update.ratio": 1e-3}
-    values = {metric: fine.get(metric, 1.0) for metric in DETECTORS[kind].metrics}
+    values = {m: 0.0 if m.startswith("rank.") else fine.get(m, 1.0) for m in DETECTORS[kind].metrics}
     assert Engine(only(kind), context(), None).observe(frames(lambda step: values, range(1, 300))) == []
 
 

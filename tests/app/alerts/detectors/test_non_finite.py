@@ -75,3 +75,12 @@ def test_names_are_bounded_in_a_net_of_thousands_of_layers() -> None:
     (change,) = judge("non_finite", [frame(1, {"activation.rms": broken})], context(module=names))
     assert change.names[0] == "l0"
     assert len(change.names) == 32
+
+
+def test_a_gradient_that_overflowed_at_its_loss_scale_is_no_finding_unless_the_scale_is_gone() -> None:
+    broken = {"gradient.norm": np.inf, "gradient.global_norm": np.inf, "loss.train": 1.0, "precision.overflow": 1.0}
+    assert judge("non_finite", [frame(1, {**broken, "precision.loss_scale": 65536.0})]) == []
+    (change,) = judge("non_finite", [frame(1, {**broken, "precision.loss_scale": 0.5})])
+    assert change.evidence[0].metric == "gradient.global_norm"
+    (change,) = judge("non_finite", [frame(1, {**broken, "precision.loss_scale": 8.0, "loss.train": np.nan})])
+    assert [item.metric for item in change.evidence] == ["loss.train"]
