@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from gyrostat.spec.architectures import Model
+from gyrostat.spec.architectures import Model, UNet
 from gyrostat.spec.regularization import Regularization
 from gyrostat.spec.run import RunSpec
 from trainer.models import (  # noqa: F401  (each registers its architecture)
@@ -60,10 +60,8 @@ def initialized(
     with torch.random.fork_rng(devices=[]):
         # the CPU's generator only: torch.manual_seed would reseed the accelerators too, which are not put back
         torch.default_generator.manual_seed(spec.seed)
-        # the checks let denoising have no other model than one that takes a time
-        network = build(
-            settings, spec.regularization, input_shape, outputs, time=model is None and spec.task.kind == "denoising"
-        )
+        time = isinstance(settings, UNet) and spec.task.kind == "denoising"
+        network = build(settings, spec.regularization, input_shape, outputs, time=time)
         network = around(network)
         initialization.initialize(network, spec.init, settings.activation)
         dropout.drop_weights(network, spec.regularization.dropconnect)

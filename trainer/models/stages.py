@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from gyrostat.spec.width import spread
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -19,10 +21,10 @@ def units(depth: int, width: int, stages: int, inputs: int) -> list[list[Unit]]:
     The first stage has `width` channels; each later one starts with a unit of stride 2 and has twice the channels.
     """
     plan: list[list[Unit]] = []
-    for stage in range(stages):
+    for stage, count in enumerate(spread(depth, stages)):
         row: list[Unit] = []
         channels = width * 2**stage
-        for index in range(depth // stages + (stage < depth % stages)):
+        for index in range(count):
             row.append(Unit(stage, inputs, channels, stride=2 if stage > 0 and index == 0 else 1))
             inputs = channels
         plan.append(row)

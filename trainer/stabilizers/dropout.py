@@ -106,7 +106,8 @@ class DropConnectConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """As `nn.Conv2d`, with a mask drawn anew."""
-        return self._conv_forward(x, functional.dropout(self.weight, self.rate, self.training), self.bias)
+        convolved: Tensor = self._conv_forward(x, functional.dropout(self.weight, self.rate, self.training), self.bias)
+        return convolved
 
 
 @WEIGHT_DROPOUTS.implements(DropConnect)
@@ -116,10 +117,10 @@ def _drop_connect(model: nn.Module, settings: DropConnect) -> None:
         nn.Conv2d: DropConnectConv2d,
     }
     for module in model.modules():
-        if type(module) in dropping:
+        if (into := dropping.get(type(module))) is not None:
             # what torch's parametrizations do too: the module stays, with its parameters, names and hooks
-            module.__class__ = dropping[type(module)]
-            module.rate = settings.rate
+            module.__class__ = into
+            vars(module)["rate"] = settings.rate
 
 
 @SURVIVALS.implements(StochasticDepth)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
-from gyrostat.spec.architectures import Cnn, Mlp, ResNet, Transformer
+from gyrostat.spec.architectures import Fpn, ResNet, Transformer, UNet
+from gyrostat.spec.catalogue import STABILIZERS
 from gyrostat.spec.checks.problem import SATURATING, Problem, nearest_divisor
 from gyrostat.spec.data import DATASETS
 from gyrostat.spec.normalization import BatchNorm
 from gyrostat.spec.run import RunSpec
+from gyrostat.spec.width import Architecture
 
 
 def problems(spec: RunSpec) -> Iterator[Problem]:
@@ -19,12 +21,11 @@ def problems(spec: RunSpec) -> Iterator[Problem]:
 def warnings(spec: RunSpec) -> Iterator[Problem]:
     """What is expected to go wrong."""
     yield from _depth_warnings(spec)
-    yield from _step_warnings(spec)
 
 
 def _task_problems(spec: RunSpec) -> Iterator[Problem]:
     task, model = spec.task, spec.model
-    entry = type(task.dataset).entry
+    entry = task.dataset.entry
     if task.kind not in entry.tasks:
         fitting = ", ".join(kind for kind, dataset in DATASETS.items() if task.kind in dataset.entry.tasks)
         yield Problem(
@@ -33,14 +34,18 @@ def _task_problems(spec: RunSpec) -> Iterator[Problem]:
             message=f"data set {task.dataset.kind!r} is for {' and '.join(entry.tasks)}, not for {task.kind}",
             mend=f"choose one of {fitting}, or change task.kind to {entry.tasks[0]!r}",
         )
-    if task.kind in ("language_model", "sequence_to_sequence") and not isinstance(model, Transformer):
+    architectures = [each for each in STABILIZERS.values() if issubclass(each, Architecture)]
+    if task.kind not in model.tasks:
+        fitting = ", ".join(
+            repr(each.model_fields["kind"].default) for each in architectures if task.kind in each.tasks
+        )
         yield Problem(
             path="model.kind",
             value=model.kind,
             message=f"model {model.kind!r} cannot train task {task.kind!r}",
-            mend="use 'transformer' with language_model and sequence_to_sequence",
+            mend=f"use model.kind {fitting}, or task.kind {model.tasks[0]!r}",
         )
-    elif isinstance(model, Cnn | ResNet) and task.kind == "regression":
+    elif model.images and entry.form == "table":
         yield Problem(
             path="model.kind",
             value=model.kind,
@@ -51,20 +56,21 @@ def _task_problems(spec: RunSpec) -> Iterator[Problem]:
 
 def _model_problems(spec: RunSpec) -> Iterator[Problem]:
     model = spec.model
-    shape = type(spec.task.dataset).entry.shape
-    if isinstance(model, Cnn | ResNet) and shape is not None and len(shape) == 3 and shape[1] < 2 ** (model.stages - 1):
+    shape = spec.task.dataset.sample_shape()
+    stages = getattr(model, "stages", 1)
+    if shape is not None and len(shape) == 3 and min(shape[1:]) < 2 ** (stages - 1):
         yield Problem(
             path="model.stages",
-            value=model.stages,
-            message=f"{model.stages} stages halve a {shape[1]} x {shape[2]} image below one pixel",
-            mend=f"at most {shape[1].bit_length()}",
+            value=stages,
+            message=f"{stages} stages halve a {shape[1]} x {shape[2]} image below one pixel",
+            mend=f"at most {min(shape[1:]).bit_length()}",
         )
-    if isinstance(model, Cnn | ResNet) and model.depth < model.stages:
+    if stages > max(1, model.depth):
         yield Problem(
             path="model.depth",
             value=model.depth,
-            message=f"depth {model.depth} leaves some of the {model.stages} stages without a layer",
-            mend=f"depth of at least {model.stages}, or fewer stages",
+            message=f"depth {model.depth} leaves some of the {stages} stages without a layer",
+            mend=f"depth of at least {stages}, or fewer stages",
         )
 
 
@@ -84,7 +90,7 @@ def _loop_problems(spec: RunSpec) -> Iterator[Problem]:
             message="batch normalization needs at least 2 samples in a (micro-)batch to have a variance",
             mend="a larger batch, fewer micro-batches, or norm 'group' or 'layer'",
         )
-    rows = type(spec.task.dataset).entry.rows
+    rows = spec.task.dataset.num_rows()
     if rows is not None:
         training = int(min(rows, spec.data.limit or rows) * (1 - spec.data.validation_fraction))
         if batch > training:
@@ -96,20 +102,12 @@ def _loop_problems(spec: RunSpec) -> Iterator[Problem]:
                 if training
                 else "a larger data.limit, or a smaller data.validation_fraction",
             )
-    warmup = spec.schedule.warmup
-    if warmup is not None and warmup.steps >= spec.steps:
-        yield Problem(
-            path="schedule.warmup.steps",
-            value=warmup.steps,
-            message=f"warmup of {warmup.steps} steps does not end within the run's {spec.steps}",
-            mend=f"fewer than {spec.steps}; a tenth of the run is usual",
-        )
 
 
 def _depth_warnings(spec: RunSpec) -> Iterator[Problem]:
     model = spec.model
-    skips = isinstance(model, Mlp | ResNet | Transformer) and model.connection is not None
-    layers = model.depth * (1 if isinstance(model, Mlp | Cnn) else 2)
+    skips = getattr(model, "connection", None) is not None
+    layers = model.depth * (2 if isinstance(model, ResNet | Transformer | UNet | Fpn) else 1)
     saturating = model.activation.kind in SATURATING
     if not skips and model.norm is None and layers >= (6 if saturating else 20):
         yield Problem(
@@ -117,7 +115,7 @@ def _depth_warnings(spec: RunSpec) -> Iterator[Problem]:
             value=model.depth,
             message=f"{layers} layers of {model.activation.kind} without residual connections or normalization: "
             "gradients are expected to vanish (brief, sections 1 to 3)",
-            mend="model.connection 'residual', model.norm, or fewer layers",
+            mend=f"model.connection {_skipping(model.kind)!r}, model.norm, or fewer layers",
         )
     if saturating and spec.init is not None and spec.init.kind.startswith("he_"):
         yield Problem(
@@ -135,20 +133,6 @@ def _depth_warnings(spec: RunSpec) -> Iterator[Problem]:
         )
 
 
-def _step_warnings(spec: RunSpec) -> Iterator[Problem]:
-    rate = spec.optimizer.learning_rate
-    usual = 1.0 if spec.optimizer.kind == "sgd" else 0.01
-    if rate > usual:
-        yield Problem(
-            path="optimizer.learning_rate",
-            value=rate,
-            message=f"{rate:g} is high for {spec.optimizer.kind}: most nets diverge above about {usual:g}",
-            mend="a smaller rate, or schedule.warmup and gradients.clip",
-        )
-    if isinstance(spec.model, Transformer) and spec.schedule.warmup is None and rate >= 1e-3:
-        yield Problem(
-            path="schedule.warmup",
-            value=None,
-            message="a transformer without warmup often diverges in its first steps (brief, section 10)",
-            mend=f"schedule.warmup {{'kind': 'linear_warmup', 'steps': {max(1, spec.steps // 10)}}}",
-        )
+def _skipping(kind: str) -> str:
+    """The connection that an architecture is best given: its own, or a plain residual one."""
+    return {"densenet": "dense", "highway_net": "highway"}.get(kind, "residual")

@@ -13,7 +13,7 @@ RESNET = {"kind": "resnet"}
     ("changes", "path", "mend"),
     [
         ({"task": {"kind": "regression", "dataset": "digits"}}, "task.dataset.kind", "choose one of diabetes"),
-        ({"task": TEXT}, "model.kind", "'transformer' with language_model"),
+        ({"task": TEXT}, "model.kind", "model.kind 'transformer'"),
         ({"model": "transformer"}, "model.layout", "layout 'encoder'"),
         ({"task": TABLE, "model": RESNET}, "model.kind", "'mlp'"),
         ({"loss": "mse"}, "loss.kind", "'cross_entropy'"),
