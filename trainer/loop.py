@@ -16,11 +16,13 @@ from trainer import state
 from trainer.checkpoints import Checkpoint, CheckpointStore
 from trainer.control import Adjustment, Control, Ending
 from trainer.data.batches import Batch
+from trainer.data.generators import generator
 from trainer.keeper import Keeper
 from trainer.pace import METRICS, Pace
 from trainer.passes import Passes
 from trainer.ranks import ALONE, Comparison, Ranks
-from trainer.stabilizers import gradients, optimizers, schedules
+from trainer.showcase import show
+from trainer.stabilizers import gradients, noise, optimizers, schedules
 from trainer.tasks import Task
 
 TIGHTEN_STEPS = 100
@@ -96,7 +98,7 @@ class _Training:
         self.spec, self.run, self.task, self.stream, self.ranks = spec, run, task, stream, ranks
         ranks.synchronize(spec.distributed, task.model)
         ranks.check_same(task.model)
-        self.optimizer = optimizers.build(spec.optimizer, task.model)
+        self.optimizer = optimizers.build(spec.optimizer, task.model, spec.regularization.weight_decay)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.passes = Passes(spec, task, self.optimizer, ranks)
         self.comparison = Comparison(spec.distributed, ranks, task.model)
@@ -106,7 +108,15 @@ class _Training:
             self.optimizer,
             spec.probes if ranks.leading else _silenced(spec.probes),
             sink=stream,
-            scalars=("loss.train", *task.scalars, "optimizer.learning_rate", *METRICS, *own),
+            scalars=(
+                "loss.train",
+                *task.scalars,
+                *task.enrichment.scalars,
+                "optimizer.learning_rate",
+                *METRICS,
+                *own,
+                "gradient.clip_factor",
+            ),
             probe_loss=_probe_loss(spec, task),  # the session decides which probes need it
             ranks=ranks.size,
         )
@@ -170,13 +180,17 @@ class _Training:
         # The gradient of the mean loss over the whole batch, in however many pieces it is computed.
         probes.begin_step(step)
         self.optimizer.zero_grad(set_to_none=True)
-        scalars: dict[str, Any] = {**self.passes.run(task.batch(step - 1))}
+        scalars: dict[str, Any] = {**self._gradient(step), **task.enrichment.measured(step - 1)}
         probes.after_backward()
         self.comparison.note_gradient(step)
 
         # A loss that is not finite ends nothing: the user asked for so many steps, and detectors do the judging.
-        if gradients.clip(task.model.parameters(), _clipping(spec, self.done)) is not None:
+        if (clipped := gradients.clip(task.model.parameters(), _clipping(spec, self.done))) is not None:
+            scalars["gradient.clip_factor"] = clipped
             probes.after_clip()
+        if spec.noise.gradient is not None:
+            source = generator(spec.seed, "gradient noise", step - 1)
+            noise.add_to_gradients(spec.noise.gradient, task.model.parameters(), step - 1, source)
         scalars |= self._update(step)
         task.after_update(step)
         self.done.step = step
@@ -194,6 +208,9 @@ class _Training:
         with self.pace.stopped():
             self.keeper.keep(regular=last or step % spec.checkpoints.every == 0)
 
+    def _gradient(self, step: int) -> dict[str, Tensor]:
+        return self.passes.gradient(self.task.batch(step - 1), after_forward=self.probes.after_forward)
+
     def _update(self, step: int) -> dict[str, float]:
         """The optimizer's step; one that the precision leaves out is told, the first of several in a row."""
         measured = self.passes.step()
@@ -209,8 +226,10 @@ class _Training:
         """Measures on held-out data, in the numbers of the training; rank 0 does it, and tells the others the loss."""
         validated: dict[str, Tensor] = {}
         if self.ranks.leading:
-            with self.passes.numbers.autocast():
-                validated = self.task.validate(self.task.model, self.spec.validation.max_batches)
+            with optimizers.averaged(self.optimizer):
+                with self.passes.numbers.autocast():
+                    validated = self.task.validate(self.task.model, self.spec.validation.max_batches)
+                show(self.task.samples(self.task.model), self.stream, self.done.step)
         (loss,) = self.ranks.led([float(validated.get("loss.validation", math.nan))])
         self.keeper.validated(loss)
         return validated

@@ -1,6 +1,6 @@
 """Data sets that every worker has or makes itself, and the base of all data sets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -65,6 +65,43 @@ class Dataset(Settings):
     def num_outputs(self) -> int | None:
         """Classes, or numbers to predict, as these settings have it; None where the file decides."""
         return self.entry.outputs
+
+
+@dataclass(frozen=True)
+class ReadDataset:
+    """A data set that has been read: it stands for the one that was named, with what was found in it.
+
+    So a spec whose data nobody knew when it was written can be checked again by the same checks.
+    """
+
+    named: Dataset
+    shape: tuple[int, ...]
+    outputs: int
+    rows: int
+
+    @property
+    def kind(self) -> str:
+        """As named."""
+        kind: str = type(self.named).model_fields["kind"].default
+        return kind
+
+    @property
+    def entry(self) -> DatasetEntry:
+        """As named, but with what was found."""
+        form: Form = "image" if len(self.shape) == 3 else "table"
+        return replace(self.named.entry, form=form, shape=self.shape, outputs=self.outputs, rows=self.rows)
+
+    def sample_shape(self) -> tuple[int, ...]:
+        """As found."""
+        return self.shape
+
+    def num_rows(self) -> int:
+        """As found."""
+        return self.rows
+
+    def num_outputs(self) -> int:
+        """As found."""
+        return self.outputs
 
 
 class Digits(Dataset):

@@ -29,10 +29,12 @@ class Metric:
 _ALL = (
     Metric(name="loss.train", unit="1", axis="run", log=True,
            description="Training loss of the step's whole batch, before the update, mean over samples: with "
-                       "label smoothing, penalties and teacher, where there are any."),
+                       "label smoothing, penalties and teacher, where there are any. Of adversarial training: the energy "
+                       "distance of data and samples, √(2·E‖x − y‖ − E‖x − x′‖ − E‖y − y′‖), mean over micro-batches."),
     Metric(name="loss.validation", unit="1", axis="run", log=True,
            description="Mean loss over the held-out data, eval mode, after the step: the plain loss, "
-                       "without label smoothing, penalties or teacher."),
+                       "without label smoothing, penalties or teacher. Of adversarial training: the energy distance of "
+                       "at most 1024 held-out samples and as many of the generator's."),
     Metric(name="accuracy.train", unit="1", axis="run",
            description="Share of the step's batch (or tokens, or pixels) classified rightly, before the update."),
     Metric(name="accuracy.validation", unit="1", axis="run",
@@ -70,6 +72,45 @@ _ALL = (
     Metric(name="representation.initial_probe_accuracy", unit="1", axis="run",
            description="As representation.linear_probe_accuracy, of the features as they were before the first step: "
                        "what random features give."),
+    Metric(name="reconstruction.train", unit="1", axis="run", log=True,
+           description="½·‖x − x̂‖² of the step's batch, sum over a sample's values, mean over samples."),
+    Metric(name="reconstruction.validation", unit="1", axis="run", log=True,
+           description="½·‖x − x̂‖² of the held-out data, sum over a sample's values, mean over samples, eval mode."),
+    Metric(name="kl.train", unit="nat", axis="run", log=True,
+           description="KL(q(z|x) ‖ N(0, I)) of the step's batch, without its weight β, mean over samples.",
+           source="Kingma and Welling 2013, arXiv 1312.6114, appendix B"),
+    Metric(name="kl.validation", unit="nat", axis="run", log=True,
+           description="KL(q(z|x) ‖ N(0, I)) of the held-out data, without its weight β, mean over samples, eval mode.",
+           source="Kingma and Welling 2013, arXiv 1312.6114, appendix B"),
+    Metric(name="gan.critic", unit="1", axis="run",
+           description="Loss of the critic on the step's batch, before the update, without a gradient penalty."),
+    Metric(name="gan.generator", unit="1", axis="run",
+           description="Loss of the generator on the step's batch, before the update; at the steps that it moves at."),
+    Metric(name="gan.wasserstein", unit="1", axis="run",
+           description="Mean score of the step's data less that of the samples, before the update: K times an estimate "
+                       "from below of the Wasserstein distance where the critic's slope is at most K.",
+           source="Arjovsky, Chintala and Bottou 2017, arXiv 1701.07875, eq. 3"),
+    Metric(name="gan.lipschitz", unit="1", axis="run", log=True,
+           description="Largest ‖∂D(x)/∂x‖₂ of the critic over points between held-out data and samples, one each, "
+                       "eval mode: its Lipschitz constant, from below.",
+           source="Gulrajani et al. 2017, arXiv 1704.00028, proposition 1"),
+    Metric(name="gan.modes", unit="1", axis="run",
+           description="Classes of the training data that have a sample within three standard deviations of their "
+                       "mean, of as many samples as the validation draws; of points only.",
+           source="Srivastava et al. 2017, arXiv 1705.07761, section 4.1"),
+    Metric(name="data.mix_lambda", unit="1", axis="run",
+           description="λ: what the samples of the step's batch kept of themselves in mixup or CutMix; 1 where the "
+                       "batch was not mixed.",
+           source="Zhang et al. 2017, arXiv 1710.09412; Yun et al. 2019, arXiv 1905.04899"),
+    Metric(name="data.pool_fraction", unit="1", axis="run",
+           description="Part of the training data, easiest first, that the curriculum lets the step draw from.",
+           source="Platanios et al. 2019, arXiv 1903.09848"),
+    Metric(name="sequence_accuracy.train", unit="1", axis="run",
+           description="Share of the step's sequences whose every token is the likeliest after the true ones before it, "
+                       "before the update."),
+    Metric(name="sequence_accuracy.validation", unit="1", axis="run",
+           description="Share of the held-out sequences whose every token is the likeliest after the true ones before "
+                       "it, eval mode: just those that greedy decoding makes rightly from their source alone."),
     Metric(name="optimizer.learning_rate", unit="1", axis="run", log=True,
            description="Rate that the step used, schedule and live factor included."),
     Metric(name="gradient.norm", unit="1", axis="parameter", log=True,
@@ -78,6 +119,8 @@ _ALL = (
            description="√Σ‖g‖² over all parameters: unscaled, after all micro-batches, before clipping."),
     Metric(name="gradient.clipped_norm", unit="1", axis="run", log=True,
            description="√Σ‖g‖² over all parameters, after clipping; only where the spec clips."),
+    Metric(name="gradient.clip_factor", unit="1", axis="run",
+           description="‖g‖₂ after clipping over that before: 1 where nothing was clipped; only where the run clips."),
     Metric(name="weight.norm", unit="1", axis="parameter", log=True,
            description="‖w‖₂ of each parameter, after the step."),
     Metric(name="update.ratio", unit="1", axis="parameter", log=True,

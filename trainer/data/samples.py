@@ -18,7 +18,7 @@ class Labelled:
 
     Attributes:
         inputs: (N, *shape), of any dtype. Images are (N, C, H, W), tables (N, columns).
-        targets: (N,) class numbers, or (N, outputs) floats.
+        targets: (N,) class numbers, (N, outputs) floats, or (N, H, W) class numbers of pixels.
         outputs: number of classes, or of regression targets.
     """
 
@@ -32,7 +32,7 @@ class Samples:
     """Samples to train and to validate on, standardized, float32.
 
     Attributes:
-        train_inputs: (n, *input_shape). train_targets: (n,) int64 or (n, outputs) float32.
+        train_inputs: (n, *input_shape). train_targets: (n,) or (n, H, W) int64, or (n, outputs) float32.
         val_inputs: as above. val_targets: as above.
         input_shape: of one sample. outputs: number of classes, or of regression targets.
     """
@@ -57,6 +57,21 @@ class Text:
     vocabulary: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Sequences to make others of, in one vocabulary.
+
+    Attributes:
+        sources: (N, S) int64 token numbers. targets: (N, T), row by row what the sources become.
+        vocabulary: what each number stands for, as text. start: the number that stands before every target.
+    """
+
+    sources: Tensor
+    targets: Tensor
+    vocabulary: tuple[str, ...]
+    start: int
+
+
 def training_count(total: int, validation_fraction: float) -> int:
     """How many of `total` are trained on; the rest, at least one, is held out.
 
@@ -72,11 +87,14 @@ def training_count(total: int, validation_fraction: float) -> int:
     return count
 
 
-def prepare(data: Labelled, *, seed: int, validation_fraction: float, limit: int | None) -> Samples:
+def prepare(
+    data: Labelled, *, seed: int, validation_fraction: float, limit: int | None, label_noise: float = 0.0
+) -> Samples:
     """Draws at most `limit` samples, splits and standardizes them, all from the seed.
 
     Images are standardized by the training part's mean and deviation of each channel, tables by those of each column,
-    regression targets likewise. What does not vary is only centred.
+    regression targets likewise. What does not vary is only centred. `label_noise` is the part of the training labels
+    that is replaced by another class, drawn evenly.
 
     Raises:
         DataError: too few samples to split.
@@ -91,12 +109,26 @@ def prepare(data: Labelled, *, seed: int, validation_fraction: float, limit: int
         targets = standardized(targets.float(), targets[:train].float(), (0,))
     return Samples(
         train_inputs=inputs[:train],
-        train_targets=targets[:train],
+        train_targets=mislabelled(targets[:train], data.outputs, label_noise, generator(seed, "label noise")),
         val_inputs=inputs[train:],
         val_targets=targets[train:],
         input_shape=tuple(inputs.shape[1:]),
         outputs=data.outputs,
     )
+
+
+def mislabelled(targets: Tensor, classes: int, part: float, source: torch.Generator) -> Tensor:
+    """`targets` (n,) with round(part·n) class numbers replaced by others, each other class as likely.
+
+    Source: Zhang et al. 2016, arXiv 1611.03530, section 2 (partially corrupted labels).
+    """
+    count = round(part * len(targets))
+    if not count or classes < 2:
+        return targets
+    chosen = torch.randperm(len(targets), generator=source)[:count]
+    changed = targets.clone()
+    changed[chosen] = (targets[chosen] + torch.randint(1, classes, (count,), generator=source)) % classes
+    return changed
 
 
 def standardized(values: Tensor, reference: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from gyrostat.spec.run import RunSpec
 from trainer.data.batches import Batch, Batches
+from trainer.data.enrichment import Enrichment
 from trainer.data.samples import DataError
+from trainer.showcase import Picture
 from trainer.stabilizers import distillation, losses
 from trainer.stabilizers.registry import Registry
 
@@ -73,7 +75,13 @@ class Task(ABC):
 
     def batch(self, step: int) -> Batch:
         """The whole batch of optimizer step `step` (0 is the first), enriched; a pure function of seed and step."""
-        return self.batches.batch(step)
+        return self.enrichment(self.batches.batch(step), step)
+
+    @cached_property
+    def enrichment(self) -> Enrichment:
+        """What training batches go through: augmentation, mixing, noise."""
+        classes = None if self.label_counts is None else len(self.label_counts)
+        return Enrichment(self.spec, self.batches, classes=classes)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The batch's mean loss, to differentiate, and detached 0-dim tensors by metric; nothing is waited for."""
@@ -98,6 +106,10 @@ class Task(ABC):
     def examined(self, model: nn.Module) -> dict[str, Tensor]:
         """Metrics of a validation that are no means over the held-out samples; the model is in eval mode."""
         return {}
+
+    def samples(self, model: nn.Module) -> Picture | None:
+        """What a generative model makes now, to be looked at; None for tasks that make nothing. Draws on no RNG."""
+        return None
 
     def after_update(self, step: int) -> None:
         """What follows the optimizer's step `step`; 1 is the first."""

@@ -3,14 +3,22 @@
 One file per concern. Each offers `problems` or `warnings`, or both: generators over a spec whose fields are each valid.
 """
 
-from gyrostat.spec.checks import attention, connections, general, losses, norms
+from gyrostat.spec.checks import attention, connections, data, general, losses, norms, optimization
 from gyrostat.spec.checks.problem import SATURATING, Problem, nearest_divisor
 from gyrostat.spec.run import RunSpec
 
 __all__ = ["SATURATING", "Problem", "nearest_divisor", "problems", "warnings"]
 
-_PROBLEMS = (general.problems, norms.problems, connections.problems, attention.problems, losses.problems)
-_WARNINGS = (general.warnings, attention.warnings, losses.warnings)
+_PROBLEMS = (
+    general.problems,
+    norms.problems,
+    connections.problems,
+    attention.problems,
+    losses.problems,
+    optimization.problems,
+    data.problems,
+)
+_WARNINGS = (general.warnings, attention.warnings, losses.warnings, optimization.warnings)
 
 
 def problems(spec: RunSpec) -> list[Problem]:
