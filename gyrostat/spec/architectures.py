@@ -23,7 +23,7 @@ class Mlp(Architecture):
         when="Tables, small images, and as the plainest net there is.",
         source="Goodfellow, Bengio and Courville 2016, Deep Learning, chapter 6",
     )
-    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "contrastive")
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "contrastive", "denoising", "vae", "gan")
 
     kind: Literal["mlp"] = "mlp"
     depth: int = Field(3, ge=0, le=20_000)
@@ -49,7 +49,7 @@ class Cnn(Architecture):
         when="Images, up to about twenty layers; deeper ones want skip connections.",
         source="Simonyan and Zisserman 2014, arXiv 1409.1556, section 2.1",
     )
-    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "contrastive")
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "contrastive", "vae", "gan")
     images: ClassVar[bool] = True
 
     kind: Literal["cnn"] = "cnn"
@@ -76,7 +76,7 @@ class ResNet(Architecture):
         when="Images, at any depth.",
         source="He et al. 2015, arXiv 1512.03385, section 3.3",
     )
-    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "contrastive")
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "contrastive", "vae", "gan")
     images: ClassVar[bool] = True
 
     kind: Literal["resnet"] = "resnet"
@@ -140,7 +140,7 @@ class DenseNet(Architecture):
         when="Images, with few parameters: layers need only add what is not there yet.",
         source="Huang et al. 2016, arXiv 1608.06993, section 3",
     )
-    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "contrastive")
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "contrastive", "vae", "gan")
     images: ClassVar[bool] = True
 
     kind: Literal["densenet"] = "densenet"
@@ -187,7 +187,7 @@ class HighwayNet(Architecture):
         when="Images, at any depth; on tables a fully connected net with highway connections is the same.",
         source="Srivastava, Greff and Schmidhuber 2015, arXiv 1505.00387, section 2",
     )
-    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "contrastive")
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "contrastive", "vae", "gan")
     images: ClassVar[bool] = True
 
     kind: Literal["highway_net"] = "highway_net"
