@@ -4,8 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gyrostat.spec.catalogue import Settings
+from gyrostat.spec.architectures import Mlp
+from gyrostat.spec.catalogue import Settings, Shorthand
 from gyrostat.spec.data import AnyDataset
+from gyrostat.spec.diffusion import CosineNoise, NoiseSchedule
+from gyrostat.spec.kl import VaeKl
 
 
 class Classification(Settings):
@@ -28,6 +31,14 @@ class LanguageModel(Settings):
     """Predict the next byte or character of a text."""
 
     kind: Literal["language_model"] = "language_model"
+    dataset: AnyDataset
+    """What to learn from."""
+
+
+class SequenceToSequence(Settings):
+    """Make one sequence of another, token by token, reading the true beginning of the target."""
+
+    kind: Literal["sequence_to_sequence"] = "sequence_to_sequence"
     dataset: AnyDataset
     """What to learn from."""
 
@@ -57,5 +68,51 @@ class Contrastive(Settings):
     """Whether samples of one class count as views of one another."""
 
 
-Task = Annotated[Classification | Regression | LanguageModel | Segmentation | Contrastive, Field(discriminator="kind")]
+class Denoising(Settings):
+    """Tell the noise in a noisy sample: denoising diffusion, which makes samples by taking noise away step by step."""
+
+    kind: Literal["denoising"] = "denoising"
+    dataset: AnyDataset
+    """What to learn from; labels are not looked at."""
+    noise_schedule: NoiseSchedule = CosineNoise()
+    """How much noise each diffusion step adds."""
+
+
+class Vae(Settings):
+    """Code samples smoothly and decode them again: a variational autoencoder. `model` is the encoder."""
+
+    kind: Literal["vae"] = "vae"
+    dataset: AnyDataset
+    """What to learn from; labels are not looked at."""
+    latent: int = Field(8, ge=1, le=1024)
+    """Numbers of a sample's code."""
+    kl: Annotated[VaeKl, Shorthand] = VaeKl()
+    """What keeps codes near the standard normal distribution."""
+    decoder: Annotated[Mlp, Shorthand] = Mlp(depth=2)
+    """From codes to samples."""
+
+
+class Gan(Settings):
+    """Make samples that a critic cannot tell from data: adversarial training. `model` is the critic.
+
+    `parametrization` and `lipschitz` act on the critic alone.
+    """
+
+    kind: Literal["gan"] = "gan"
+    dataset: AnyDataset
+    """What to learn from; labels serve only to count the modes that are hit."""
+    latent: int = Field(16, ge=1, le=1024)
+    """Numbers of the noise that a sample is made of."""
+    objective: Literal["wasserstein", "non_saturating"] = "wasserstein"
+    """What the critic is asked: a difference of mean scores, for which its slope must be bounded, or a class."""
+    critic_steps: int = Field(1, ge=1, le=100)
+    """The generator moves at every so many-th step, the critic at each."""
+    generator: Annotated[Mlp, Shorthand] = Mlp(depth=2)
+    """From noise to samples."""
+
+
+Task = Annotated[
+    Classification | Regression | LanguageModel | SequenceToSequence | Segmentation | Contrastive | Denoising | Vae | Gan,
+    Field(discriminator="kind"),
+]
 """Any task."""

@@ -9,7 +9,17 @@ from pathlib import Path
 import torch
 
 from gyrostat.spec.run import RunSpec
-from trainer.tasks import classification, language_model, regression, segmentation  # noqa: F401  (each registers its task)
+from trainer.tasks import (  # noqa: F401  (each registers its task)
+    classification,
+    contrastive,
+    denoising,
+    gan,
+    language_model,
+    regression,
+    segmentation,
+    sequence_to_sequence,
+    vae,
+)
 from trainer.tasks.task import TASKS, Task
 
 __all__ = ["TASKS", "Task", "build"]
