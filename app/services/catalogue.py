@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from app.services.run_view import View
 from gyrostat.spec import run as _all_families  # noqa: F401 - importing the whole spec fills the registries
 from gyrostat.spec.catalogue import STABILIZERS
+from gyrostat.spec.claims import Shown, claims
 from gyrostat.spec.data import DATASETS
 from gyrostat.spec.metrics import METRICS
 from gyrostat.spec.presets import PRESETS
@@ -35,6 +36,8 @@ class Stabilizer(View):
     source: str
     settings: dict[str, Any]
     """JSON schema of its settings."""
+    shown_by: list[Shown]
+    """Studies of its claim: what `make claims` has measured, told in docs/claims.md."""
 
 
 class Probe(View):
@@ -106,6 +109,7 @@ def stabilizers() -> tuple[Stabilizer, ...]:
             treats=list(technique.entry.treats),
             source=technique.entry.source,
             settings=_settings(technique),
+            shown_by=claims().get(name, []),
         )
         for name, technique in STABILIZERS.items()
     )

@@ -11,6 +11,8 @@ from app.dashboard.looks import kind_title, words
 from app.dashboard.spec_form import bounds
 from app.services import catalogue
 
+_TONES = {"holds": "ok", "does not hold": "critical", "not decided": "warning"}
+
 
 class Setting(NamedTuple):
     """One setting of an entry."""
@@ -21,8 +23,17 @@ class Setting(NamedTuple):
     text: str
 
 
+class Study(NamedTuple):
+    """A study of an entry's claim, and what it says of it."""
+
+    claim: str
+    decision: str
+    effect: str
+    tone: str
+
+
 class Entry(NamedTuple):
-    """One card. `facts`: labelled lines."""
+    """One card. `facts`: labelled lines; `studies`: what was measured of its claim."""
 
     id: str
     title: str
@@ -31,6 +42,7 @@ class Entry(NamedTuple):
     facts: tuple[tuple[str, str], ...]
     settings: tuple[Setting, ...]
     source: str
+    studies: tuple[Study, ...] = ()
 
 
 class Section(NamedTuple):
@@ -59,7 +71,11 @@ def _techniques() -> Iterator[Section]:
         facts = [("Controls", item.controls), ("When", item.when)]
         if item.treats:
             facts.append(("Treats", ", ".join(kind_title(kind).lower() for kind in item.treats)))
-        entry = Entry(item.id, item.title, "", item.formula, tuple(facts), _settings(item.settings), item.source)
+        studies = tuple(
+            Study(shown.claim, shown.decision, shown.effect, _TONES[shown.decision]) for shown in item.shown_by
+        )
+        settings = _settings(item.settings)
+        entry = Entry(item.id, item.title, "", item.formula, tuple(facts), settings, item.source, studies)
         families.setdefault(item.family, []).append(entry)
     for family, entries in families.items():
         yield Section(family, words(family), tuple(entries))
