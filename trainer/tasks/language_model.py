@@ -29,6 +29,7 @@ class LanguageModelTask(Task):
         count = training_count(len(tokens), spec.data.validation_fraction)
         self._length = spec.data.sequence_length
         self._held_out = tokens[count:]
+        self.label_counts = torch.bincount(tokens[:count], minlength=len(text.vocabulary))
         if len(self._held_out) <= self._length:
             raise DataError(
                 f"{len(self._held_out)} held-out tokens do not hold a sequence of {self._length} and its target; use a "
