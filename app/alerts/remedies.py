@@ -15,9 +15,12 @@ from app.alerts.model import AlertChange, Remedy
 from gyrostat.spec.architectures import Mlp, ResNet, Transformer
 from gyrostat.spec.catalogue import STABILIZERS, merge_patch
 from gyrostat.spec.checks import SATURATING, nearest_divisor
+from gyrostat.spec.gradients import ClipNorm
 from gyrostat.spec.normalization import GroupNorm
+from gyrostat.spec.optimizers import Adam, AdamW, RmsProp, Sam, ScheduleFree, Stepping
 from gyrostat.spec.parse import SpecError, parse
 from gyrostat.spec.run import RunSpec
+from gyrostat.spec.schedules import LinearWarmup, OneCycle
 
 MOST = 4
 """Remedies offered for one alert."""
@@ -44,9 +47,17 @@ class Case:
     @property
     def far_too_fast(self) -> bool:
         """Whether warmup cannot help: the rate is unusual for its optimizer, or it blew up within ten steps."""
-        usual = 1.0 if self.spec.optimizer.kind == "sgd" else 0.01
         onset = self.alert.onset_step
-        return self.spec.optimizer.learning_rate >= usual or (onset is not None and onset <= 10)
+        return self.spec.optimizer.learning_rate >= self.spec.optimizer.high_rate or (onset is not None and onset <= 10)
+
+    @property
+    def stepping(self) -> Stepping:
+        """The optimizer that makes the steps: that around which sharpness-aware minimization is, or the only one."""
+        return self.spec.optimizer.base if isinstance(self.spec.optimizer, Sam) else self.spec.optimizer
+
+    def optimizer_patch(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """Changes settings, or the kind, of the optimizer that makes the steps."""
+        return {"optimizer": {"base": changes} if isinstance(self.spec.optimizer, Sam) else changes}
 
     def value(self, metric: str) -> float | None:
         """The finite value of the alert's first evidence of `metric`."""
@@ -101,7 +112,7 @@ def smaller_rate(case: Case, factor: float = 0.1) -> Iterator[Remedy]:
     yield Remedy(
         title=f"Learning rate times {factor:g}",
         stabilizer=None,
-        patch={"optimizer": {"learning_rate": _rounded(rate * factor)}},
+        patch=case.optimizer_patch({"learning_rate": _rounded(rate * factor)}),
         control={"learning_rate_factor": factor},
         reason=(
             f"The rate is {rate:g}. {_facts(case)} Steps of {factor:g} times the length stay where the loss is "
@@ -116,12 +127,16 @@ def warmup(case: Case) -> Iterator[Remedy]:
     ratio = case.value("update.ratio")
     if ratio is not None and ratio < 1e-3:
         return
-    had = case.spec.schedule.warmup
+    schedule = case.spec.schedule
+    if isinstance(schedule, OneCycle):
+        return  # it begins with a warmup of its own
+    had = schedule.warmup
     steps = max(1, case.spec.steps // 10) if had is None else min(had.steps * 3, case.spec.steps // 3)
     if had is not None and steps <= had.steps:
         return
     now = "There is no warmup." if had is None else f"Warmup takes {had.steps} steps."
-    patch = {"schedule": {"warmup": {"kind": "linear_warmup", "steps": steps}}}
+    longer = {"kind": "linear_warmup", "steps": steps}
+    patch = {"schedule": longer if isinstance(schedule, LinearWarmup) else {"warmup": longer}}
     reason = (
         f"{now} Curvature is highest in the first steps; {steps} steps of warmup let it fall before the full rate "
         "is used."
@@ -133,7 +148,7 @@ def clip(case: Case) -> Iterator[Remedy]:
     """Clipping at the norm that the run's own healthy steps have; possible on the running one."""
     healthy = _healthy_norm(case)
     had = case.spec.gradients.clip
-    if had is not None and had.max_norm <= 2 * healthy:
+    if isinstance(had, ClipNorm) and had.max_norm <= 2 * healthy:
         return
     patch = {"gradients": {"clip": {"kind": "norm", "max_norm": healthy}}}
     reason = (
@@ -178,9 +193,9 @@ def fitting_activation(case: Case) -> Iterator[Remedy]:
         "active, and He initialization keeps the signal's scale under it."
     )
     patch: dict[str, Any] = {"model": {"activation": {"kind": "relu"}}, "init": {"kind": "he_normal"}}
-    if case.spec.optimizer.kind == "sgd":
+    if case.stepping.kind == "sgd":
         # a rate that did nothing while no gradient arrived is too large as soon as one does
-        patch["optimizer"] = {"learning_rate": _rounded(case.spec.optimizer.learning_rate / 10)}
+        patch |= case.optimizer_patch({"learning_rate": _rounded(case.stepping.learning_rate / 10)})
         reason += " The rate is made ten times smaller, since it was tuned to a gradient that hardly arrived."
     yield _technique("activation.relu", patch, reason, title="ReLU with He initialization", source=_AUTOTRAINER)
 
@@ -226,9 +241,9 @@ def shallower(case: Case) -> Iterator[Remedy]:
 
 def adaptive(case: Case) -> Iterator[Remedy]:
     """AdamW, which scales each weight's step by its own gradients."""
-    if case.spec.optimizer.kind == "adamw":
-        return
-    patch = {"optimizer": {"kind": "adamw", "learning_rate": 0.001}}
+    if case.stepping.kind != "sgd":
+        return  # all others scale each weight's, or each matrix's, step already, or average in their own way
+    patch = case.optimizer_patch({"kind": "adamw", "learning_rate": 0.001})
     reason = (
         "Gradients differ by orders of magnitude between layers; AdamW gives each weight a step of its own "
         "gradients' scale."
@@ -238,13 +253,13 @@ def adaptive(case: Case) -> Iterator[Remedy]:
 
 def faster_second_moment(case: Case) -> Iterator[Remedy]:
     """A smaller β₂, whose second moment follows the gradient sooner."""
-    optimizer = case.spec.optimizer
-    if optimizer.kind != "adamw" or optimizer.beta2 <= 0.95:
+    optimizer = _with_second_moment(case.stepping)
+    if optimizer is None or optimizer.beta2 <= 0.95:
         return
     yield Remedy(
         title="Smaller β₂",
-        stabilizer="optimizer.adamw",
-        patch={"optimizer": {"beta2": 0.95}},
+        stabilizer=optimizer.id(),
+        patch=case.optimizer_patch({"beta2": 0.95}),
         control=None,
         reason=(
             f"β₂ is {optimizer.beta2:g}: the second moment lags behind a gradient that grows, and the step is then "
@@ -255,14 +270,15 @@ def faster_second_moment(case: Case) -> Iterator[Remedy]:
 
 
 def larger_epsilon(case: Case) -> Iterator[Remedy]:
-    """A larger ε in AdamW's denominator."""
-    optimizer = case.spec.optimizer
-    if optimizer.kind != "adamw" or optimizer.eps >= 1e-6:
+    """A larger ε in the denominator."""
+    stepping = case.stepping
+    optimizer = stepping if isinstance(stepping, RmsProp) else _with_second_moment(stepping)
+    if optimizer is None or optimizer.eps >= 1e-6:
         return
     yield Remedy(
         title="Larger ε",
-        stabilizer="optimizer.adamw",
-        patch={"optimizer": {"eps": 1e-6}},
+        stabilizer=optimizer.id(),
+        patch=case.optimizer_patch({"eps": 1e-6}),
         control=None,
         reason=(
             f"ε is {optimizer.eps:g}: where the second moment is near zero, the step is a quotient of two tiny numbers."
@@ -281,7 +297,7 @@ def rate_in_proportion(case: Case) -> Iterator[Remedy]:
     yield Remedy(
         title=f"Learning rate times {factor:g}",
         stabilizer=None,
-        patch={"optimizer": {"learning_rate": _rounded(rate * factor)}},
+        patch=case.optimizer_patch({"learning_rate": _rounded(rate * factor)}),
         control={"learning_rate_factor": factor},
         reason=(
             f"{_facts(case)} A step usually moves a matrix by about 0.001 of its norm; {factor:g} times the rate of "
@@ -353,6 +369,13 @@ PROPOSALS: dict[str, tuple[Propose, ...]] = {
     "update_ratio": (rate_in_proportion, warmup, residual, fitting_activation, adaptive),
 }
 """Kind of alert -> what may cure it, best first."""
+
+
+def _with_second_moment(optimizer: Stepping) -> Adam | AdamW | ScheduleFree | None:
+    """The optimizer, if it divides by the root of a second moment with a β₂."""
+    if isinstance(optimizer, ScheduleFree):
+        return optimizer if optimizer.base == "adamw" else None
+    return optimizer if isinstance(optimizer, Adam | AdamW) else None
 
 
 def _rounded(rate: float) -> float:

@@ -66,7 +66,7 @@ class RankDivergence(Detector):
                 evidence.append(_evidence(metric, ranks[rank], frame.step, value, self.gap))
         what = " and ".join(_NOUNS[metric] for metric, where in apart.items() if where.any())
         summary = (
-            f"Since step {memory.onset_step} {reading.listed(tuple(names))} differs from the other ranks in its {what}: "
+            f"Since step {memory.onset_step} {reading.listed(tuple(names))} differs from the others in its {what}: "
             "they no longer train the same network, and the checkpoints are rank 0's."
         )
         return Verdict(

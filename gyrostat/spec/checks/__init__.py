@@ -3,7 +3,7 @@
 One file per concern. Each offers `problems` or `warnings`, or both: generators over a spec whose fields are each valid.
 """
 
-from gyrostat.spec.checks import attention, connections, data, general, losses, norms, optimization
+from gyrostat.spec.checks import attention, connections, data, general, losses, norms, optimization, systems
 from gyrostat.spec.checks.problem import SATURATING, Problem, nearest_divisor
 from gyrostat.spec.run import RunSpec
 
@@ -17,8 +17,9 @@ _PROBLEMS = (
     losses.problems,
     optimization.problems,
     data.problems,
+    systems.problems,
 )
-_WARNINGS = (general.warnings, attention.warnings, losses.warnings, optimization.warnings)
+_WARNINGS = (general.warnings, attention.warnings, losses.warnings, optimization.warnings, systems.warnings)
 
 
 def problems(spec: RunSpec) -> list[Problem]:

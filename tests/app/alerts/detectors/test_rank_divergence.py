@@ -21,7 +21,7 @@ def test_the_rank_that_differs_is_named_at_once_and_critical(gap: float) -> None
     stream = [frame(10, {WEIGHTS: 0.0}), frame(20, {WEIGHTS: gaps(0, 0, gap, 0), GRADIENTS: 0.0})]
     (change,) = judge("rank_divergence", stream)
     assert (change.severity, change.names, change.onset_step) == ("critical", ("rank 2",), 20)
-    assert "rank 2 differs from the other ranks in its weights" in change.summary
+    assert "rank 2 differs from the others in its weights" in change.summary
     assert change.evidence[0].metric == WEIGHTS
 
 
