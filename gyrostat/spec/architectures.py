@@ -105,7 +105,14 @@ class Transformer(Architecture):
         when="Text and other sequences; images in patches and tables by column as an encoder.",
         source="Vaswani et al. 2017, arXiv 1706.03762, section 3",
     )
-    tasks: ClassVar[tuple[str, ...]] = ("language_model", "classification", "regression", "sequence_to_sequence")
+    tasks: ClassVar[tuple[str, ...]] = (
+        "language_model",
+        "sequence_to_sequence",
+        "classification",
+        "regression",
+        "contrastive",
+        "vae",
+    )
 
     kind: Literal["transformer"] = "transformer"
     layout: Literal["decoder", "encoder", "encoder_decoder"] = "decoder"

@@ -25,6 +25,7 @@ from gyrostat.spec.datasets import (
 )
 from gyrostat.spec.files import Csv, HuggingFace, ImageFolder, MaskFolder, Npz, Parquet, TextFile
 from gyrostat.spec.mixing import Mix
+from gyrostat.spec.transduction import TextTransduction, Transduction
 
 __all__ = [
     "DATASETS",
@@ -52,6 +53,8 @@ AnyDataset = Annotated[
     | Shapes
     | PythonTopics
     | TextFile
+    | Transduction
+    | TextTransduction
     | Npz
     | Csv
     | Parquet

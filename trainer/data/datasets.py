@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from gyrostat.spec.data import DATASETS, Dataset
-from trainer.data import diabetes, digits, fashion_mnist, text  # noqa: F401  (each registers its sources)
-from trainer.data.samples import Labelled, Text
+from trainer.data import diabetes, digits, fashion_mnist, text, transduction  # noqa: F401  (each registers its sources)
+from trainer.data.samples import Labelled, Pairs, Text
 from trainer.data.sources import PRESENCE, SOURCES
 
 
-def load(settings: Dataset, data_root: Path | None = None) -> Labelled | Text:
+def load(settings: Dataset, data_root: Path | None = None) -> Labelled | Text | Pairs:
     """The whole data set, as its source has it.
 
     Raises:

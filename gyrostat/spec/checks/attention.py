@@ -12,8 +12,9 @@ LAYOUT_OF = {
     "classification": "encoder",
     "regression": "encoder",
     "contrastive": "encoder",
+    "vae": "encoder",
 }
-"""The layout that trains a task; tasks that are not here want another architecture."""
+"""The layout that learns a task; all other tasks want another architecture."""
 
 
 def problems(spec: RunSpec) -> Iterator[Problem]:
@@ -33,15 +34,8 @@ def problems(spec: RunSpec) -> Iterator[Problem]:
 
 
 def _layout_problems(task: str, model: Transformer) -> Iterator[Problem]:
-    fitting = LAYOUT_OF.get(task)
-    if fitting is None:
-        yield Problem(
-            path="model.kind",
-            value=model.kind,
-            message=f"model {model.kind!r} cannot train task {task!r}",
-            mend=f"another model.kind, or one of the tasks {', '.join(LAYOUT_OF)}",
-        )
-    elif model.layout != fitting:
+    fitting = LAYOUT_OF.get(task, model.layout)
+    if model.layout != fitting:
         yield Problem(
             path="model.layout",
             value=model.layout,
