@@ -6,6 +6,7 @@ from gyrostat.probes.session import Sink
 from gyrostat.spec.run import RunSpec
 from trainer import state
 from trainer.checkpoints import CheckpointStore
+from trainer.stabilizers import optimizers
 
 
 class Keeper:
@@ -44,15 +45,16 @@ class Keeper:
         loss = self._validation[1] if self._validation is not None and self._validation[0] == step else None
         best, self._improved = self._improved, False
         try:
-            saved = self._store.save(
-                self._run,
-                step,
-                model=self._parts.model.state_dict(),
-                state=captured,
-                validation_loss=loss,
-                keep=self._spec.checkpoints,
-                regular=regular,
-            )
+            with optimizers.averaged(self._parts.optimizer):
+                saved = self._store.save(
+                    self._run,
+                    step,
+                    model=self._parts.model.state_dict(),
+                    state=captured,
+                    validation_loss=loss,
+                    keep=self._spec.checkpoints,
+                    regular=regular,
+                )
         except OSError as error:
             # a full disk must not end a training that could go on; the checkpoint before is still there
             message = f"no checkpoint of step {step}: {error}; the training goes on without it"

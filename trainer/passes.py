@@ -1,14 +1,17 @@
 """The forward and backward passes of one optimizer step: in which numbers, in how many pieces, on how many ranks."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
+import torch
 from torch import Tensor, nn, optim
 from torch.nn.parallel import DistributedDataParallel
 
 from gyrostat.spec.run import RunSpec
 from trainer.data.batches import Batch
 from trainer.ranks import ALONE, Ranks
+from trainer.stabilizers.own_optimizers import Sam
 from trainer.stabilizers.systems import Arithmetic, arithmetic, micro_batches, replicated
 from trainer.tasks import Task
 
@@ -37,9 +40,28 @@ class Passes:
     def __init__(self, spec: RunSpec, task: Task, optimizer: optim.Optimizer, ranks: Ranks = ALONE) -> None:
         self.numbers = arithmetic(spec.precision, task.device)
         self._accumulation, self._optimizer, self._ranks = spec.accumulation, optimizer, ranks
+        self._model, self._device = task.model, task.device
         self._objective: nn.Module = Objective(task, self.numbers)
         if spec.distributed is not None and ranks.size > 1:
             self._objective = replicated(spec.distributed, self._objective)
+
+    def gradient(self, batch: Batch, *, after_forward: Callable[[], None]) -> dict[str, Tensor]:
+        """Leaves the gradient that the optimizer wants; answers loss and measures at the weights themselves.
+
+        For sharpness-aware minimization that is the gradient at θ + ε, from a second run over the same batch with the
+        same random numbers; `after_forward` is called before it, and after the only one.
+        """
+        if not isinstance(self._optimizer, Sam):
+            measured = self.run(batch)
+            after_forward()
+            return measured
+        on_device = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(on_device):
+            measured = self.run(batch, last=False)
+        after_forward()
+        with self._optimizer.ascended(self._model):
+            self.run(batch)
+        return measured
 
     def run(self, batch: Batch, *, last: bool = True) -> dict[str, Tensor]:
         """Adds up the true gradient of the whole batch's mean loss; answers loss and measures, not waited for.

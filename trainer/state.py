@@ -10,6 +10,7 @@ from trainer.checkpoints import Checkpoint
 from trainer.control import Adjustment
 from trainer.errors import CheckpointError
 from trainer.ranks import Ranks
+from trainer.stabilizers import optimizers
 
 
 class Stateful(Protocol):
@@ -73,7 +74,7 @@ def capture(parts: Parts) -> dict[str, Any]:
     """
     random = parts.ranks.gathered(_random_state())
     return {
-        "optimizer": {"kind": type(parts.optimizer).__name__, **parts.optimizer.state_dict()},
+        "optimizer": {"kind": optimizers.kind(parts.optimizer), **parts.optimizer.state_dict()},
         "random": random[0] if random else {},
         "random_of_other_ranks": random[1:],
         "seed": parts.seed,
@@ -159,7 +160,7 @@ def _fitting_optimizer_state(optimizer: torch.optim.Optimizer, saved: dict[str, 
     The settings (momentum, decay) are this run's: a fork may have changed them, and a checkpoint must not undo that.
     """
     own = optimizer.state_dict()
-    if saved["kind"] != type(optimizer).__name__:
+    if saved["kind"] != optimizers.kind(optimizer):
         return None
     if [group["params"] for group in own["param_groups"]] != [group["params"] for group in saved["param_groups"]]:
         return None

@@ -97,7 +97,8 @@ def _fits_checkpoint(patch: Mapping[str, Any]) -> bool:
     Another network or optimizer has no use for the old state, a start would be skipped, and a warmup would be over.
     """
     optimizer = patch.get("optimizer", {})
-    return set(patch) <= {"gradients", "optimizer"} and "kind" not in optimizer
+    parts = (optimizer, optimizer.get("base", {}))
+    return set(patch) <= {"gradients", "optimizer"} and not any("kind" in part for part in parts)
 
 
 def _record(session: Session, alert: Alert, remedy: RemedyView, applied: Applied, now: datetime) -> None:

@@ -123,6 +123,11 @@ class ProbeSession:
             if any(Need.OUTPUTS in probe.needs for probe in self._due):
                 self._attach()
 
+    def after_forward(self) -> None:
+        """The forward passes to measure are over; more may follow before `after_backward`, which implies this."""
+        with self._clock:
+            self._detach()
+
     def after_backward(self) -> None:
         """Gradients are final: unscaled, of all micro-batches, not yet clipped."""
         with self._clock:

@@ -21,7 +21,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         stack.callback(
             _restore_modes, [(module, module.training) for module in model.modules() if _is_stochastic(module)]
         )
-        stack.callback(_restore_buffers, _snapshot(model))
+        stack.enter_context(buffers_kept(model))
         devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
         stack.enter_context(torch.random.fork_rng(devices))
         stack.enter_context(torch.enable_grad())
@@ -31,6 +31,16 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             if _is_stochastic(module):
                 module.training = False
         yield
+
+
+@contextmanager
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Afterwards every buffer of the model, if it was written or replaced inside, is as found."""
+    taken = _snapshot(model)
+    try:
+        yield
+    finally:
+        _restore_buffers(taken)
 
 
 def _is_stochastic(module: nn.Module) -> bool:

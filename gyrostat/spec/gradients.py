@@ -26,7 +26,47 @@ class ClipNorm(Technique):
     """τ: the largest global norm that passes unchanged."""
 
 
-Clip = Annotated[ClipNorm, Shorthand]
+class ClipValue(Technique):
+    """Gradient clipping by value."""
+
+    family: ClassVar[str] = "clip"
+    entry: ClassVar[Entry] = Entry(
+        section="+",
+        title="Gradient clipping by value",
+        formula="gᵢ ← min(τ, max(−τ, gᵢ)), each element alone, after unscaling and all micro-batches",
+        controls="size of each element of the gradient; its direction changes",
+        when="Gradients with a few huge elements, as of embeddings of rare tokens; else clip by norm.",
+        treats=("exploding_gradient", "loss_spike"),
+        source="Mikolov 2012, Statistical Language Models Based on Neural Networks, PhD thesis, Brno",
+    )
+
+    kind: Literal["value"] = "value"
+    max_value: float = Field(0.5, gt=0, le=1e6)
+    """τ: the largest magnitude that passes unchanged."""
+
+
+class ClipAdaptive(Technique):
+    """Adaptive gradient clipping (AGC)."""
+
+    family: ClassVar[str] = "clip"
+    entry: ClassVar[Entry] = Entry(
+        section="+",
+        title="Adaptive gradient clipping",
+        formula="per output unit i: gᵢ ← gᵢ·min(1, λ·max(‖wᵢ‖₂, ε)/‖gᵢ‖₂), after unscaling and all micro-batches",
+        controls="the gradient of each unit in proportion to the unit's weights",
+        when="Nets without normalization at large batches; the last layer, which the authors leave out, is clipped too.",
+        treats=("exploding_gradient", "loss_spike", "divergence", "update_ratio"),
+        source="Brock et al. 2021, arXiv 2102.06171, eq. 3",
+    )
+
+    kind: Literal["adaptive"] = "adaptive"
+    ratio: float = Field(0.01, gt=0, le=1e6)
+    """λ: the largest ‖gᵢ‖/‖wᵢ‖ that passes unchanged."""
+    eps: float = Field(1e-3, gt=0, le=1)
+    """ε: least ‖wᵢ‖ that counts, so that units at zero can move."""
+
+
+Clip = Annotated[ClipNorm | ClipValue | ClipAdaptive, Field(discriminator="kind"), Shorthand]
 """Any gradient clipping."""
 
 

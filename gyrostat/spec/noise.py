@@ -52,7 +52,7 @@ class GradientNoise(Technique):
     entry: ClassVar[Entry] = Entry(
         section="+",
         title="Gradient noise",
-        formula="g ← g + N(0, σₜ²), σₜ² = η/(1 + t)^γ, t steps done; after clipping, so gradient metrics are without it",
+        formula="g ← g + N(0, σₜ²), σₜ² = η/(1 + t)^γ, t steps done; after clipping and not in gradient metrics",
         controls="exploration: early steps leave sharp minima and saddles, late ones are undisturbed",
         when="Very deep nets without normalization, and poor initializations.",
         source="Neelakantan et al. 2015, arXiv 1511.06807, eq. 1",

@@ -6,6 +6,7 @@ from gyrostat.spec.catalogue import Settings, Shorthand
 from gyrostat.spec.distillation import Distillation
 from gyrostat.spec.dropout import DropConnect, Dropout, StochasticDepth
 from gyrostat.spec.losses import ConfidencePenalty, LabelSmoothing
+from gyrostat.spec.weight_decay import WeightDecay
 
 
 class Regularization(Settings):
@@ -23,3 +24,5 @@ class Regularization(Settings):
     """Entropy of a classifier's answers, rewarded in its training loss; null for none."""
     distillation: Distillation | None = None
     """A teacher whose answers a classifier's training loss compares with its own; null for none."""
+    weight_decay: WeightDecay | None = None
+    """In place of the optimizer's own weight decay; null leaves that."""

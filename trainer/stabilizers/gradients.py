@@ -1,30 +1,30 @@
 """Gradient flow regulators that act between backward and the optimizer (brief section 3)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from gyrostat.spec.gradients import Clip, ClipNorm
+from gyrostat.spec.gradients import Clip, ClipAdaptive, ClipNorm, ClipValue
 from trainer.stabilizers.registry import Registry
 
 CLIPS: Registry[Tensor] = Registry("clip")
 
 
 def clip(parameters: Iterable[Tensor], settings: Clip | None) -> Tensor | None:
-    """Clips the gradients in place; answers their global norm before that, as a 0-dim tensor that is not waited for.
+    """Clips the gradients in place; answers ‖g‖₂ after over before, as a 0-dim tensor that is not waited for.
 
-    None clips nothing and answers None. Call it after unscaling and after all micro-batches. Parameters without a
-    gradient are passed over.
+    1 says that nothing was clipped, or that there was no gradient. None clips nothing and answers None. Call it after
+    unscaling and after all micro-batches. Parameters without a gradient are passed over.
     """
     if settings is None:
         return None
-    return CLIPS.of(settings)([p.grad for p in parameters if p.grad is not None], settings)
+    return CLIPS.of(settings)([p for p in parameters if p.grad is not None], settings)
 
 
 @torch.no_grad()
 def clip_norm(gradients: list[Tensor], max_norm: float) -> Tensor:
-    """Clips in place to g / max(1, ‖g‖₂/τ), ‖g‖₂ over all `gradients` together; answers ‖g‖₂ before.
+    """Clips in place to g / max(1, ‖g‖₂/τ), ‖g‖₂ over all `gradients` together; answers the factor.
 
     Below τ the gradients stay bit for bit: unlike torch's `clip_grad_norm_`, no small constant is added to the norm.
     A gradient with an infinity or NaN is not hidden: with an infinity, what is infinite becomes NaN and the rest 0;
@@ -32,12 +32,64 @@ def clip_norm(gradients: list[Tensor], max_norm: float) -> Tensor:
 
     Source: Pascanu, Mikolov and Bengio 2012, arXiv 1211.5063, algorithm 1.
     """
-    norm = torch.nn.utils.get_total_norm(gradients)
+    factor = 1 / torch.clamp(torch.nn.utils.get_total_norm(gradients) / max_norm, min=1)
     if gradients:
-        torch._foreach_mul_(gradients, 1 / torch.clamp(norm / max_norm, min=1))
-    return norm
+        torch._foreach_mul_(gradients, factor)
+    return factor
+
+
+@torch.no_grad()
+def clip_value(gradients: list[Tensor], max_value: float) -> Tensor:
+    """Clips each element in place to [−τ, τ]; answers ‖g‖₂ after over before. NaNs stay.
+
+    Source: Mikolov 2012, Statistical Language Models Based on Neural Networks, PhD thesis, Brno.
+    """
+    before = torch.nn.utils.get_total_norm(gradients)
+    if gradients:
+        torch._foreach_clamp_min_(gradients, -max_value)
+        torch._foreach_clamp_max_(gradients, max_value)
+    return _share(torch.nn.utils.get_total_norm(gradients), before)
+
+
+@torch.no_grad()
+def clip_adaptive(parameters: Sequence[Tensor], ratio: float, eps: float) -> Tensor:
+    """Scales each unit's gradient in place to at most λ·max(‖wᵢ‖, ε); answers ‖g‖₂ after over before.
+
+    A unit is a row of a matrix, a kernel of a convolution, or a whole vector. A unit whose gradient is below the bound
+    stays bit for bit. A unit's NaNs make all of it NaN, its infinities NaN and the rest of it 0.
+
+    Source: Brock et al. 2021, arXiv 2102.06171, eq. 3; units as in the paper's code.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    before = torch.nn.utils.get_total_norm(gradients)
+    for weight, gradient in zip(parameters, gradients, strict=True):
+        bound = ratio * _unit_norms(weight).clamp(min=eps)
+        # at least 1, so that what stays below the bound is multiplied by 1 exactly
+        gradient.div_(torch.clamp(_unit_norms(gradient) / bound, min=1))
+    return _share(torch.nn.utils.get_total_norm(gradients), before)
+
+
+def _unit_norms(tensor: Tensor) -> Tensor:
+    """‖·‖₂ of each slice along the first axis, shaped to divide `tensor`; of vectors, the whole one's."""
+    over = tuple(range(1, tensor.ndim)) or None
+    norms: Tensor = torch.linalg.vector_norm(tensor, dim=over, keepdim=True)
+    return norms
+
+
+def _share(after: Tensor, before: Tensor) -> Tensor:
+    return torch.where(before == 0, torch.ones_like(before), after / before)
 
 
 @CLIPS.implements(ClipNorm)
-def _norm(gradients: list[Tensor], settings: ClipNorm) -> Tensor:
-    return clip_norm(gradients, settings.max_norm)
+def _norm(parameters: list[Tensor], settings: ClipNorm) -> Tensor:
+    return clip_norm([p.grad for p in parameters if p.grad is not None], settings.max_norm)
+
+
+@CLIPS.implements(ClipValue)
+def _value(parameters: list[Tensor], settings: ClipValue) -> Tensor:
+    return clip_value([p.grad for p in parameters if p.grad is not None], settings.max_value)
+
+
+@CLIPS.implements(ClipAdaptive)
+def _adaptive(parameters: list[Tensor], settings: ClipAdaptive) -> Tensor:
+    return clip_adaptive(parameters, settings.ratio, settings.eps)

@@ -127,13 +127,19 @@ def facts(run: RunView) -> list[tuple[str, str]]:
         ("Task", f"{spec['task']['kind']} on {spec['task']['dataset']['kind']}".replace("_", " ")),
         ("Model", f"{model['kind']}, " + ", ".join(parts)),
         ("Initialization", str((spec.get("init") or {"kind": "torch's default"})["kind"]).replace("_", " ")),
-        ("Optimizer", f"{optimizer['kind']}, rate {optimizer['learning_rate']:g}, {schedule['kind']}"),
+        ("Optimizer", f"{_optimizer(optimizer)}, {schedule['kind']}".replace("_", " ")),
         ("Batch", formats.count(spec["data"]["batch_size"])),
         ("Seed", str(spec["seed"])),
     ]
     if run.worker:
         listed.append(("Worker", run.worker + (f", attempt {run.attempt}" if run.attempt > 1 else "")))
     return [*listed, ("Id", run.id)]
+
+
+def _optimizer(optimizer: Mapping[str, Any]) -> str:
+    if optimizer["kind"] == "sam":  # the rate is that of the optimizer that it is around
+        return f"sam around {_optimizer(optimizer['base'])}"
+    return f"{optimizer['kind']}, rate {optimizer['learning_rate']:g}"
 
 
 def _spec_summary(spec: Mapping[str, Any]) -> str:

@@ -9,7 +9,8 @@ from trainer import stabilizers
 from trainer.models.build import MODELS
 from trainer.stabilizers.registry import Registry
 
-FAMILIES = sorted(module.name for module in pkgutil.iter_modules(stabilizers.__path__) if module.name != "registry")
+MODULES = list(pkgutil.iter_modules(stabilizers.__path__))
+FAMILIES = sorted(module.name for module in MODULES if module.name != "registry" and not module.ispkg)
 
 
 def registered(family: str) -> set[type[Settings]]:
@@ -30,6 +31,15 @@ def test_a_family_s_maths_is_in_the_file_named_as_its_settings(family):
     for settings in registered(family):
         assert settings.__module__ == f"gyrostat.spec.{family}"
         assert issubclass(settings, Technique)
+
+
+@pytest.mark.parametrize("package", [module.name for module in MODULES if module.ispkg])
+def test_a_package_beside_the_families_holds_classes_that_one_of_them_registers(package):
+    inside = importlib.import_module(f"trainer.stabilizers.{package}")
+
+    for module in pkgutil.iter_modules(inside.__path__):
+        held = vars(importlib.import_module(f"{inside.__name__}.{module.name}"))
+        assert not any(isinstance(value, Registry) for value in held.values())
 
 
 class Known(Settings):
