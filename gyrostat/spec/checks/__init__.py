@@ -3,7 +3,7 @@
 One file per concern. Each offers `problems` or `warnings`, or both: generators over a spec whose fields are each valid.
 """
 
-from gyrostat.spec.checks import attention, connections, data, general, losses, norms, optimization, systems
+from gyrostat.spec.checks import attention, connections, data, general, generative, losses, norms, optimization, systems
 from gyrostat.spec.checks.problem import SATURATING, Problem, nearest_divisor
 from gyrostat.spec.run import RunSpec
 
@@ -18,8 +18,16 @@ _PROBLEMS = (
     optimization.problems,
     data.problems,
     systems.problems,
+    generative.problems,
 )
-_WARNINGS = (general.warnings, attention.warnings, losses.warnings, optimization.warnings, systems.warnings)
+_WARNINGS = (
+    general.warnings,
+    attention.warnings,
+    losses.warnings,
+    optimization.warnings,
+    systems.warnings,
+    generative.warnings,
+)
 
 
 def problems(spec: RunSpec) -> list[Problem]:
