@@ -35,7 +35,7 @@ class LeakyRelu(Technique):
         controls="slope of the forward and backward signal: 1 where active, a elsewhere",
         when="Where units of ReLU die: the slope is nowhere zero.",
         treats=("vanishing_gradient", "dead_units"),
-        source="Maas, Hannun and Ng 2013, ICML, Rectifier Nonlinearities Improve Neural Network Acoustic Models, eq. 2",
+        source="Maas, Hannun and Ng 2013, ICML, Rectifier Nonlinearities Improve Neural Network Acoustic Models",
     )
 
     kind: Literal["leaky_relu"] = "leaky_relu"
@@ -73,7 +73,7 @@ class Elu(Technique):
         controls="slope of the signal, and its mean, which negative values bring closer to zero",
         when="Nets without normalization; units saturate below zero but do not die at once.",
         treats=("vanishing_gradient", "dead_units"),
-        source="Clevert, Unterthiner and Hochreiter 2015, arXiv 1511.07289, eq. 15",
+        source="Clevert, Unterthiner and Hochreiter 2015, arXiv 1511.07289",
     )
 
     kind: Literal["elu"] = "elu"
@@ -109,7 +109,7 @@ class Silu(Technique):
         controls="slope of the forward and backward signal, smooth around zero",
         when="Deep convolutional nets and diffusion models; close to GELU, and cheaper.",
         treats=("vanishing_gradient", "dead_units"),
-        source="Elfwing, Uchibe and Doya 2018, arXiv 1702.03118, eq. 5; Ramachandran et al. 2017, arXiv 1710.05941",
+        source="Elfwing, Uchibe and Doya 2018, arXiv 1702.03118; Ramachandran et al. 2017, arXiv 1710.05941",
     )
 
     kind: Literal["silu"] = "silu"

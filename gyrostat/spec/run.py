@@ -8,7 +8,8 @@ from gyrostat.spec.architectures import Model
 from gyrostat.spec.catalogue import Settings, Shorthand
 from gyrostat.spec.data import Batching
 from gyrostat.spec.gradients import Gradients
-from gyrostat.spec.initialization import Initialization
+from gyrostat.spec.initialization import Initialization, ZeroLast
+from gyrostat.spec.lipschitz import Lipschitz, Parametrization
 from gyrostat.spec.losses import Loss
 from gyrostat.spec.noise import Noise
 from gyrostat.spec.optimizers import Optimizer
@@ -41,6 +42,12 @@ class RunSpec(Settings):
     """The network."""
     init: Initialization | None = None
     """How its weights start; null leaves torch's own defaults."""
+    zero_last: Annotated[ZeroLast, Shorthand] | None = None
+    """Residual branches that start at zero, whatever `init` says; null leaves them to `init`."""
+    parametrization: Parametrization | None = None
+    """What stands in for the weights of linear layers and convolutions; null for the weights themselves."""
+    lipschitz: Lipschitz = Lipschitz()
+    """Bounds on how fast the output changes with the input."""
     regularization: Regularization = Regularization()
     """Stochastic regularization."""
     data: Batching = Batching()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gyrostat.spec.architectures import Model, UNet
+from gyrostat.spec.lipschitz import Parametrization
 from gyrostat.spec.regularization import Regularization
 from gyrostat.spec.run import RunSpec
 from trainer.models import (  # noqa: F401  (each registers its architecture)
@@ -19,7 +20,7 @@ from trainer.models import (  # noqa: F401  (each registers its architecture)
     unet,
 )
 from trainer.models.registry import MODELS
-from trainer.stabilizers import dropout, initialization
+from trainer.stabilizers import dropout, initialization, lipschitz, normalization
 
 
 def build(
@@ -38,6 +39,13 @@ def build(
     """
     conditions = {"time": True} if time else {}
     return MODELS.of(settings)(settings, regularization, input_shape, outputs, **conditions)
+
+
+def parametrize(network: nn.Module, settings: Parametrization, samples: tuple[Tensor, ...]) -> None:
+    """Puts the parametrization in the place of the weights of all linear layers and convolutions, the output's too."""
+    families = (normalization.PARAMETRIZATIONS, lipschitz.PARAMETRIZATIONS)
+    registry = next(family for family in families if type(settings) in family)
+    registry.of(settings)(settings, network, samples)
 
 
 def initialized(
@@ -63,6 +71,8 @@ def initialized(
         time = isinstance(settings, UNet) and spec.task.kind == "denoising"
         network = build(settings, spec.regularization, input_shape, outputs, time=time)
         network = around(network)
-        initialization.initialize(network, spec.init, settings.activation)
+        initialization.initialize(network, spec.init, settings.activation, zero_last=spec.zero_last, inputs=samples)
         dropout.drop_weights(network, spec.regularization.dropconnect)
+        if spec.parametrization is not None:
+            parametrize(network, spec.parametrization, samples)
     return network.to(device)

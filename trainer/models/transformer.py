@@ -1,5 +1,6 @@
 """Transformers: decoder, encoder, and both together."""
 
+from collections.abc import Iterator
 from math import ceil, prod
 
 import torch
@@ -62,6 +63,12 @@ class TransformerBlock(nn.Module):
             parts = {**parts, **norm} if self.post else {**norm, **parts}
         for key, part in parts.items():
             self.add_module(key, part)
+
+    def branches(self) -> Iterator[list[nn.Module]]:
+        """The one part of each branch that is joined with what it skips (see `connections.Block.branches`)."""
+        for name, part in self._modules.items():
+            if part is not None and f"{name}_connection" in self._modules:
+                yield [part]
 
     def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
         """(N, T, width), and where the block reads a memory (N, S, width), to (N, T, width)."""

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -174,6 +174,15 @@ class Block(nn.Module):
         for name, part in real.items():
             self.add_module(name, part)
         return tuple(real)
+
+    def branches(self) -> Iterator[list[nn.Module]]:
+        """The parts of its branch in the order in which they run, where it is joined with what it skips.
+
+        Whatever joins branches has such a method, one list for each join: by it `initialization.branch_ends` finds what
+        to zero so that branches start at zero.
+        """
+        if self.connection is not None:
+            yield [getattr(self, name) for name in self._branch]
 
     def _through(self, names: tuple[str, ...], signal: Tensor, condition: Tensor | None) -> Tensor:
         for name in names:

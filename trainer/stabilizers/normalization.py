@@ -1,24 +1,30 @@
 """Normalization layers (brief section 1)."""
 
-from torch import nn
+from collections.abc import Iterator
 
-from gyrostat.spec.normalization import BatchNorm, GroupNorm, LayerNorm, Norm
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from gyrostat.spec.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, RmsNorm, WeightNorm
 from trainer.stabilizers.registry import Registry
 
 NORMS: Registry[nn.Module] = Registry("norm")
+PARAMETRIZATIONS: Registry[None] = Registry("parametrization")
 
 
 def build(settings: Norm | None, features: int, *, dims: int) -> nn.Module:
     """A normalization layer over `features` channels C, or the identity for None.
 
-    `dims` is 1 for inputs (N, C) or, layer normalization only, (N, T, C), and 2 for images (N, C, H, W).
+    `dims` is 1 for inputs (N, C) or, layer and root mean square normalization only, (N, T, C), and 2 for images
+    (N, C, H, W). Instance normalization takes images only, of two pixels or more.
     """
     return nn.Identity() if settings is None else NORMS.of(settings)(settings, features, dims)
 
 
 def cancels_bias(settings: Norm | None) -> bool:
-    """Whether a bias before the layer has no effect, since the mean of each channel over the batch is subtracted."""
-    return isinstance(settings, BatchNorm)
+    """Whether a bias before the layer has no effect, since the mean of each channel is subtracted."""
+    return isinstance(settings, BatchNorm | InstanceNorm)
 
 
 @NORMS.implements(BatchNorm)
@@ -36,3 +42,54 @@ def _layer(settings: LayerNorm, features: int, dims: int) -> nn.Module:
 @NORMS.implements(GroupNorm)
 def _group(settings: GroupNorm, features: int, dims: int) -> nn.Module:
     return nn.GroupNorm(settings.groups, features, eps=settings.eps)
+
+
+@NORMS.implements(InstanceNorm)
+def _instance(settings: InstanceNorm, features: int, dims: int) -> nn.Module:
+    assert dims == 2, "the spec's checks let no instance normalization through to what has no pixels"
+    return nn.InstanceNorm2d(features, eps=settings.eps, affine=True)
+
+
+class RootMeanSquareNorm(nn.RMSNorm):
+    """y = γ·x/√(mean(x²) + ε) over the features: the last axis, or with `dims` 2 the channels of each pixel.
+
+    Computed in the gain's precision, as torch's layer normalization is under autocast.
+
+    Source: Zhang and Sennrich 2019, arXiv 1910.07467, eq. 4.
+    """
+
+    def __init__(self, features: int, *, eps: float, dims: int) -> None:
+        super().__init__(features, eps=eps)
+        self._axis = -1 if dims == 1 else 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ..., C) or, with `dims` 2, (N, C, H, W), to the same shape."""
+        features_last = x.movedim(self._axis, -1).to(self.weight.dtype)
+        return super().forward(features_last).movedim(-1, self._axis)
+
+
+@NORMS.implements(RmsNorm)
+def _rms(settings: RmsNorm, features: int, dims: int) -> nn.Module:
+    return RootMeanSquareNorm(features, eps=settings.eps, dims=dims)
+
+
+def weighted_layers(model: nn.Module) -> Iterator[nn.Module]:
+    """The linear layers and convolutions, in the order of the model's modules; embeddings only look their rows up."""
+    return (module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d))
+
+
+@PARAMETRIZATIONS.implements(WeightNorm)
+@torch.no_grad()
+def weight_norm(settings: WeightNorm, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Replaces the weight w of every linear layer and convolution by g·v/‖v‖₂; w itself stays what it is.
+
+    A unit of zeros has no direction: its g is 0 and its v is drawn from torch's global generator.
+
+    Source: Salimans and Kingma 2016, arXiv 1602.07868, eq. 2.
+    """
+    for layer in weighted_layers(model):
+        parametrizations.weight_norm(layer)
+        direction = layer.get_parameter("parametrizations.weight.original1")
+        none = direction.flatten(1).norm(dim=1) == 0
+        if none.any():
+            direction[none] = torch.randn_like(direction[none])
