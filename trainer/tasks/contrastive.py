@@ -96,11 +96,11 @@ class ContrastiveTask(Task):
 
     def batch(self, step: int) -> Batch:
         """Two views (N, *input_shape) of each sample, and groups (N,)."""
-        return self._views(super().batch(step), "views", step)
+        return self._views(self.batches.batch(step), "views", step)
 
     def probe_batch(self, size: int) -> Batch:
         """As a batch of a step; the same at every call."""
-        return self._views(super().probe_batch(size), "probe views")
+        return self._views(self.batches.fixed(size), "probe views")
 
     def held_out(self) -> Iterator[Batch]:
         """Views of the held-out samples, the same at every call; the last batch may be smaller."""
@@ -180,7 +180,8 @@ def pair_potential(embeddings: Tensor) -> Tensor:
     Source: Wang and Isola 2020, arXiv 2005.10242, section 4.1, at t = 2.
     """
     count = len(embeddings)
-    potentials = (-2 * (2 - 2 * embeddings @ embeddings.T).clamp_min(0)).exp()
+    with torch.autocast(embeddings.device.type, enabled=False):
+        potentials = (-2 * (2 - 2 * embeddings @ embeddings.T).clamp_min(0)).exp()
     if count == 1:
         return potentials.mean()
     return (potentials.sum() - potentials.diagonal().sum()) / (count * (count - 1))

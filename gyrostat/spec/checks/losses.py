@@ -13,19 +13,21 @@ _LOSSES = get_args(get_args(Loss)[0])
 def problems(spec: RunSpec) -> Iterator[Problem]:
     """What cannot be trained."""
     yield from _loss_problems(spec)
+    yield from _negative_problems(spec)
     yield from _weight_problems(spec)
     yield from _addition_problems(spec)
 
 
 def warnings(spec: RunSpec) -> Iterator[Problem]:
     """What is expected to go wrong."""
-    if spec.task.kind == "contrastive" and (parts := spec.accumulation.steps) > 1:
+    if spec.task.kind == "contrastive" and (parts := _parts(spec)) > 1:
+        path = "accumulation.steps" if spec.accumulation.steps > 1 else "distributed.ranks"
         yield Problem(
-            path="accumulation.steps",
+            path=path,
             value=parts,
-            message=f"a contrastive loss (task.kind) has its negatives from the micro-batch: {parts} micro-batches "
+            message=f"a contrastive loss (task.kind) has its negatives from a rank's micro-batch: {parts} of them "
             f"leave {spec.data.batch_size // parts} samples to tell apart instead of {spec.data.batch_size}",
-            mend="one micro-batch, if it fits the device",
+            mend="one micro-batch on one rank, if it fits the device, or a larger data.batch_size",
         )
 
 
@@ -40,6 +42,21 @@ def _loss_problems(spec: RunSpec) -> Iterator[Problem]:
         message=f"loss {loss.kind!r} does not fit task.kind {task!r}",
         mend=f"use {' or '.join(fitting)}, or leave loss out" if fitting else "leave loss out: the task has its own",
     )
+
+
+def _parts(spec: RunSpec) -> int:
+    """How many micro-batches a step's batch is cut into, those of all ranks together."""
+    return spec.accumulation.steps * (1 if spec.distributed is None else spec.distributed.ranks)
+
+
+def _negative_problems(spec: RunSpec) -> Iterator[Problem]:
+    if spec.task.kind == "contrastive" and spec.data.batch_size // _parts(spec) < 2:
+        yield Problem(
+            path="data.batch_size",
+            value=spec.data.batch_size,
+            message="a contrastive loss (task.kind) tells samples of one micro-batch apart, and there is only one",
+            mend=f"at least {2 * _parts(spec)}, or fewer micro-batches and ranks",
+        )
 
 
 def _weight_problems(spec: RunSpec) -> Iterator[Problem]:
