@@ -14,7 +14,7 @@ Decisions that hold everywhere here:
 - A probe that raises is switched off and reported. Training goes on.
 """
 
-from gyrostat.probes import activations, curvature, gradients, spectral, weights
+from gyrostat.probes import activations, attention, curvature, gradients, spectral, weights
 from gyrostat.probes.session import ProbeSession, Sink
 
-__all__ = ["ProbeSession", "Sink", "activations", "curvature", "gradients", "spectral", "weights"]
+__all__ = ["ProbeSession", "Sink", "activations", "attention", "curvature", "gradients", "spectral", "weights"]

@@ -21,6 +21,7 @@ class Need(enum.Enum):
     """What the session has to provide."""
 
     OUTPUTS = "outputs of the leaf modules, through forward hooks"
+    ATTENTION = "what attention layers attend with, through forward hooks"
     PROBE_LOSS = "the training loss on the fixed probe batch"
 
 
@@ -28,8 +29,9 @@ class Probe(ABC):
     """Measures something at the steps at which it is due.
 
     At such a step the session calls, in this order: `begin`; `output` for each leaf module's output (only with
-    `Need.OUTPUTS`); `after_backward`; `after_clip`, where gradients are clipped; `after_update`. Results must not be
-    changed afterwards, and must not make the host wait for the device.
+    `Need.OUTPUTS`); `attended` for each call of an attention layer (only with `Need.ATTENTION`); `after_backward`;
+    `after_clip`, where gradients are clipped; `after_update`. Results must not be changed afterwards, and must not make
+    the host wait for the device.
     """
 
     settings_type: ClassVar[type[spec.Probe]]
@@ -52,6 +54,10 @@ class Probe(ABC):
 
     def output(self, leaf: int, output: Tensor) -> None:
         """`output`: detached, floating, not to be kept or changed; of the leaf module at this position."""
+        return
+
+    def attended(self, layer: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """The core of the attention layer at this position was called so; nothing of it is to be kept or changed."""
         return
 
     def after_backward(self) -> Readings:

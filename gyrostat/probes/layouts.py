@@ -67,6 +67,7 @@ class LayoutBook:
             "module": wire_names([leaves[leaf] for leaf in seen]),
             "parameter": wire_names(list(network.parameters)[:MAX_NAMES]),
             "matrix": wire_names(list(network.matrices)[:MAX_NAMES]),
+            "head": wire_names(network.heads[:MAX_NAMES]),
             "rank": [f"rank {rank}" for rank in range(self._ranks)],
         }
         self._selected = None if len(seen) == len(leaves) else index(seen, network.device).to(torch.long)

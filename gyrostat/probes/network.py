@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -10,17 +11,33 @@ from torch import Tensor, nn
 from gyrostat.wire.values import ABSENT_BITS
 
 
+class AttentionLayer(Protocol):
+    """What makes a module an attention layer here: it has both attributes.
+
+    Attributes:
+        heads: how many there are.
+        core: a submodule (or the module itself) that is called with queries and keys, and has a method `logits`, which
+            takes what the call takes and answers what the softmax takes: (N, heads, T, S), −∞ where a query may not
+            read. It draws no random numbers and changes nothing.
+    """
+
+    heads: int
+    core: nn.Module
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """A model in training.
 
-    Vectors that probes return follow the order of `parameters`, `matrices` or `leaves`.
+    Vectors that probes return follow the order of `parameters`, `matrices`, `leaves` or `heads`.
 
     Attributes:
         probe_loss: training loss on the fixed probe batch with the current parameters; None where there is none.
         parameters: by name, tied ones once, frozen ones too.
         matrices: the parameters with two or more dimensions; embeddings and convolution kernels count.
         leaves: the modules without children, by name.
+        attentions: the attention layers, by name.
+        heads: names of their heads, layer after layer: `blocks.0.attention#0`.
         device: where vectors of results are put together: the first parameter's.
     """
 
@@ -30,17 +47,23 @@ class Network:
     parameters: dict[str, nn.Parameter] = field(init=False)
     matrices: dict[str, nn.Parameter] = field(init=False)
     leaves: dict[str, nn.Module] = field(init=False)
+    attentions: dict[str, AttentionLayer] = field(init=False)
+    heads: list[str] = field(init=False)
     device: torch.device = field(init=False)
 
     def __post_init__(self) -> None:
         parameters = dict(self.model.named_parameters())
         matrices = {name: parameter for name, parameter in parameters.items() if parameter.ndim >= 2}
         leaves = {name: module for name, module in self.model.named_modules() if not any(module.children())}
+        attentions = {name: layer for name, module in self.model.named_modules() if (layer := attention_layer(module))}
+        heads = [f"{name or '(model)'}#{head}" for name, layer in attentions.items() for head in range(layer.heads)]
         device = next(iter(parameters.values())).device if parameters else torch.device("cpu")
         for attribute, value in (
             ("parameters", parameters),
             ("matrices", matrices),
             ("leaves", leaves),
+            ("attentions", attentions),
+            ("heads", heads),
             ("device", device),
         ):
             object.__setattr__(self, attribute, value)
@@ -58,6 +81,13 @@ class Network:
         if positions:
             vector[index(positions, self.device)] = values.to(torch.float32)
         return vector
+
+
+def attention_layer(module: nn.Module) -> AttentionLayer | None:
+    """The module, where it is an `AttentionLayer`."""
+    heads, core = getattr(module, "heads", None), getattr(module, "core", None)
+    fits = isinstance(heads, int) and isinstance(core, nn.Module) and callable(getattr(core, "logits", None))
+    return cast(AttentionLayer, module) if fits else None
 
 
 def absent(length: int, device: torch.device) -> Tensor:

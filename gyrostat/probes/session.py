@@ -120,8 +120,7 @@ class ProbeSession:
             self._due = [self._probes[name] for name in self._schedule.due(step)]
             for probe in list(self._due):
                 self._ask(probe, probe.begin)
-            if any(Need.OUTPUTS in probe.needs for probe in self._due):
-                self._attach()
+            self._attach()
 
     def after_forward(self) -> None:
         """The forward passes to measure are over; more may follow before `after_backward`, which implies this."""
@@ -230,8 +229,16 @@ class ProbeSession:
         self._sink.event("probe_disabled", self._step, {"probe": name, "reason": reason, "traceback": trace})
 
     def _attach(self) -> None:
-        for leaf, module in enumerate(self._network.leaves.values()):
-            self._handles.append(module.register_forward_hook(self._hook(leaf)))
+        if self._due_with(Need.OUTPUTS):
+            for leaf, module in enumerate(self._network.leaves.values()):
+                self._handles.append(module.register_forward_hook(self._hook(leaf)))
+        if self._due_with(Need.ATTENTION):
+            for position, layer in enumerate(self._network.attentions.values()):
+                hook = self._attention_hook(position)
+                self._handles.append(layer.core.register_forward_hook(hook, with_kwargs=True))
+
+    def _due_with(self, need: Need) -> list[Probe]:
+        return [probe for probe in self._due if need in probe.needs]
 
     def _detach(self) -> None:
         for handle in self._handles:
@@ -248,8 +255,18 @@ class ProbeSession:
                     return
                 self._layouts.see(leaf)
                 detached = tensor.detach()
-                for probe in [probe for probe in self._due if Need.OUTPUTS in probe.needs]:
+                for probe in self._due_with(Need.OUTPUTS):
                     self._ask(probe, lambda probe=probe: probe.output(leaf, detached))  # type: ignore[misc]
+
+        return hook
+
+    def _attention_hook(self, layer: int) -> Callable[[nn.Module, Any, Any, Any], None]:
+        def hook(module: nn.Module, arguments: Any, named: Any, output: Any) -> None:
+            if not self._network.model.training:
+                return
+            with self._clock:
+                for probe in self._due_with(Need.ATTENTION):
+                    self._ask(probe, lambda probe=probe: probe.attended(layer, arguments, named))  # type: ignore[misc]
 
         return hook
 

@@ -106,8 +106,8 @@ _ALL = (
            description="Part of the training data, easiest first, that the curriculum lets the step draw from.",
            source="Platanios et al. 2019, arXiv 1903.09848"),
     Metric(name="sequence_accuracy.train", unit="1", axis="run",
-           description="Share of the step's sequences whose every token is the likeliest after the true ones before it, "
-                       "before the update."),
+           description="Share of the step's sequences whose every token is the likeliest after the true ones before "
+                       "it, before the update."),
     Metric(name="sequence_accuracy.validation", unit="1", axis="run",
            description="Share of the held-out sequences whose every token is the likeliest after the true ones before "
                        "it, eval mode: just those that greedy decoding makes rightly from their source alone."),
@@ -134,6 +134,15 @@ _ALL = (
            description="Largest magnitude of the module's output."),
     Metric(name="activation.zero_fraction", unit="1", axis="module",
            description="Share of exact zeros in the module's output."),
+    Metric(name="attention.entropy", unit="nat", axis="head",
+           description="Mean over queries of −Σ p·ln p, p the weights of a query on all keys that it may read; of the "
+                       "first few sequences of the step's first micro-batch, before the update. 0: each query "
+                       "reads one position; ln n: evenly all of n.",
+           source="Zhai et al. 2023, arXiv 2303.06296, section 3"),
+    Metric(name="attention.max_logit", unit="1", axis="head",
+           description="Largest logit that the head's softmax takes, after scaling, normalization of queries and keys, "
+                       "and soft cap; of the same sequences.",
+           source="Dehghani et al. 2023, arXiv 2302.05442, section 2"),
     Metric(name="weight.spectral_norm", unit="1", axis="matrix", log=True,
            description="Largest singular value of each weight matrix after the step; of a convolution, of its kernel "
                        "reshaped to out x (in·k·k).",

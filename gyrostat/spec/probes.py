@@ -59,6 +59,17 @@ class ActivationsProbe(Probe):
     """Optimizer steps between two measurements; the budget may stretch it."""
 
 
+class AttentionProbe(Probe):
+    """How spread out each attention head's weights are, and how large its logits; of models with attention layers."""
+
+    name: ClassVar[str] = "attention"
+    metrics: ClassVar[tuple[str, ...]] = ("attention.entropy", "attention.max_logit")
+    every: int = Field(10, ge=1, le=1_000_000)
+    """Optimizer steps between two measurements; the budget may stretch it."""
+    sequences: int = Field(4, ge=1, le=65_536)
+    """At most so many sequences are looked at, the first of the step's first micro-batch."""
+
+
 class SpectralProbe(Probe):
     """Largest singular value of each weight matrix, by an iteration that starts from the last one's vector."""
 
@@ -104,6 +115,8 @@ class Probes(Settings):
     """Weight norms and update ratios."""
     activations: ActivationsProbe = ActivationsProbe()
     """Activation scales."""
+    attention: AttentionProbe = AttentionProbe()
+    """Entropy and largest logit of attention heads."""
     spectral: SpectralProbe = SpectralProbe()
     """Spectral norms of the weights."""
     curvature: CurvatureProbe = CurvatureProbe()

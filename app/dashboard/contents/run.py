@@ -100,6 +100,8 @@ def _expected(spec: Mapping[str, Any]) -> set[str]:
         if (probes.get(name) or {}).get("enabled", True)
         for metric in probe.metrics
     }
+    if spec["model"]["kind"] != "transformer":
+        watched -= set(PROBES["attention"].metrics)
     always = set(_ALWAYS) - ({"accuracy"} if spec["task"]["kind"] == "regression" else set())
     return always | {slug for slug, panel in PANELS.items() if watched & set(panel.metrics)}
 

@@ -23,7 +23,7 @@ class Grid(NamedTuple):
         names: of the rows, in depth order, the first layer first; a group of layers is named by its first and last.
         steps: (n,). values: (rows, n) largest finite value, NaN where there is none.
         broken: (rows, n) whether a NaN or infinity is among them.
-        per_row: layers behind one row.
+        per_row: layers behind one row. things: what the layers are, in plural.
     """
 
     names: list[str]
@@ -32,6 +32,7 @@ class Grid(NamedTuple):
     broken: npt.NDArray[np.bool_]
     per_row: int
     layers: int
+    things: str = "layers"
 
 
 def grid_of(series: Series, max_rows: int = MAX_ROWS) -> Grid:
@@ -53,6 +54,7 @@ def grid_of(series: Series, max_rows: int = MAX_ROWS) -> Grid:
         broken=broken.T,
         per_row=per_row,
         layers=layers,
+        things="heads" if series.axis == "head" else "layers",
     )
 
 
@@ -175,12 +177,12 @@ def _group_name(names: tuple[str, ...]) -> str:
 def _note(grid: Grid) -> str:
     if grid.per_row == 1:
         return ""
-    return f"{grid.layers:,} layers: each row shows the largest value of {grid.per_row}"
+    return f"{grid.layers:,} {grid.things}: each row shows the largest value of {grid.per_row}"
 
 
 def _sentence(grid: Grid, quantity: str) -> str:
     broken = int(grid.broken.any(axis=1).sum())
-    start = f"{quantity} of {grid.layers:,} layers over {len(grid.steps):,} steps."
+    start = f"{quantity} of {grid.layers:,} {grid.things} over {len(grid.steps):,} steps."
     if not np.isfinite(grid.values).any():
         return f"{start} No value is finite."
     column = grid.values[:, np.isfinite(grid.values).any(axis=0)][:, -1]

@@ -48,6 +48,20 @@ _layers(
     "Around 0.001 is usual; far above is too fast, far below stands still.",
 )
 _layers(
+    "attention-entropy",
+    "Attention entropy by head",
+    "attention.entropy",
+    "In nats. 0: each position reads a single one; falling towards 0 in many heads at once: attention collapses.",
+    log=False,
+)
+_layers(
+    "attention-max-logit",
+    "Largest attention logit by head",
+    "attention.max_logit",
+    "Growing without end: each position reads a single one ever more surely, and the loss may jump.",
+    log=False,
+)
+_layers(
     "zero-fraction",
     "Zeros in activations by module",
     "activation.zero_fraction",

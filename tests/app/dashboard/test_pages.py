@@ -215,6 +215,31 @@ def test_panels_of_a_run_that_measured_nothing_are_empty(client):
     assert figure["summary"] == "No values yet."
 
 
+def test_heads_are_stored_answered_and_drawn_by_name(client, database):
+    run = start(client, attached=True, name="attentive run")
+    heads = ["blocks.0.attention#0", "blocks.0.attention#1", "blocks.1.attention#0"]
+    declared = [
+        MetricDeclaration(name=name, unit="1", axis="head", description="") for name in ("attention.entropy", "my.head")
+    ]
+    sender = Sender(database, run)
+    sender.layout(Layout(version=1, axes={"head": heads}, metrics=declared))
+    values = np.outer(np.arange(1, 21), [1.0, 2.0, -3.0]).astype(np.float32)
+    sender.frames(np.arange(1, 21), {"attention.entropy": values, "my.head": values})
+    answer = client.get(f"/v1/runs/{run}/metrics/attention.entropy?names=blocks.0.*").json()
+    assert (answer["axis"], answer["names"]) == ("head", heads[:2])
+    assert answer["values"][-1] == [20, 40]
+    for slug in ("attention-entropy", "metric.my.head"):
+        figure = client.get(f"/runs/{run}/panels/{slug}").json()
+        assert "of 3 heads over" in figure["summary"]
+        assert "smallest -60 in blocks.1.attention#0" in figure["summary"]
+        assert figure["data"][0]["y"] == heads
+
+
+def test_panels_of_attention_are_awaited_of_transformers_alone(client):
+    assert "attention-entropy" in page(client, f"/runs/{start(client, preset='text-transformer')}")
+    assert "attention-entropy" not in page(client, f"/runs/{start(client)}")
+
+
 def test_the_form_holds_every_preset_and_escapes_nothing_into_script(client):
     text = page(client, "/runs/new?preset=sick-large-rate")
     assert '<option value="sick-large-rate" selected>' in text

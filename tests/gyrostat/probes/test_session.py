@@ -48,7 +48,7 @@ def test_without_a_budget_each_probe_keeps_exactly_its_cadence(
     losses = [run_step(watching, step, model, optimizer, lambda: loss_of(model)) for step in range(1, 101)]
     for kind in spec.PROBES.values():
         every = kind().every
-        for metric in set(kind.metrics) - {"curvature.preconditioned_sharpness"}:
+        for metric in set(kind.metrics) - {"curvature.preconditioned_sharpness", *spec.AttentionProbe.metrics}:
             found = [step for step, frame in sink.frames.items() if metric in frame]
             assert found == [1, *range(every if every > 1 else 2, 101, every)], metric
     assert [frame["loss.train"][0] for frame in sink.frames.values()] == [np.float32(loss) for loss in losses]
