@@ -22,7 +22,7 @@ from trainer.pace import METRICS, Pace
 from trainer.passes import Passes
 from trainer.ranks import ALONE, Comparison, Ranks
 from trainer.showcase import show
-from trainer.stabilizers import gradients, noise, optimizers, schedules
+from trainer.stabilizers import gradients, lipschitz, noise, optimizers, schedules
 from trainer.tasks import Task
 
 TIGHTEN_STEPS = 100
@@ -192,6 +192,7 @@ class _Training:
             source = generator(spec.seed, "gradient noise", step - 1)
             noise.add_to_gradients(spec.noise.gradient, task.model.parameters(), step - 1, source)
         scalars |= self._update(step)
+        lipschitz.clip_weights(spec.lipschitz.weight_clip, task.bounded)
         task.after_update(step)
         self.done.step = step
         probes.after_update()

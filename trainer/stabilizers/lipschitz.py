@@ -1,10 +1,12 @@
 """Lipschitz control: spectral normalization, gradient penalties, weight clipping (brief section 12)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 from torch.nn.utils import parametrize
 
@@ -144,13 +146,11 @@ def gradient_penalty(settings: GradientPenalty, *arguments: object) -> Tensor:
     return settings.weight * PENALTIES.of(settings)(*arguments)
 
 
-def interpolates(real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
-    """x̂ = ε·real + (1 − ε)·fake, both (N, ...), one ε ~ U(0, 1) per sample, drawn on the generator's device.
-
-    Source: Gulrajani et al. 2017, arXiv 1704.00028, algorithm 1.
-    """
-    part = torch.rand(len(real), *(1,) * (real.ndim - 1), generator=generator, device=generator.device)
-    return torch.lerp(fake.detach(), real.detach(), part.to(real.device, real.dtype))
+@contextmanager
+def differentiable(batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+    """Inside, losses of the batch can be differentiated by its first tensor, and twice: attention is not fused."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield batch[0].detach().requires_grad_(), *batch[1:]
 
 
 @PENALTIES.implements(OneCentred)
@@ -171,7 +171,7 @@ def one_centred(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
 def input_gradient(loss: Tensor, inputs: Tensor) -> Tensor:
     """mean_n ‖∂L_n/∂x_n‖₂² of the mean `loss` = mean_n L_n over `inputs` (N, ...), which require a gradient.
 
-    Fused attention kernels cannot be differentiated twice: compute `loss` under `sdpa_kernel(SDPBackend.MATH)`.
+    Compute `loss` inside `differentiable`.
 
     Source: Drucker and Le Cun 1992, IEEE Transactions on Neural Networks 3(6).
     """

@@ -57,6 +57,12 @@ class GanTask(Generative):
         )
         return Adversarial(made, critic, self.shape)
 
+    @property
+    def bounded(self) -> nn.Module:
+        """The critic."""
+        assert isinstance(self.model, Adversarial)
+        return self.model.critic
+
     def enriched(self, samples: Tensor, source: torch.Generator, step: int | None) -> Batch:
         """Data (N, *shape), places (N,) between 0 (sample) and 1 (data), latent noise (N, latent), at most twice."""
         places = torch.rand(len(samples), generator=source).to(self.device)

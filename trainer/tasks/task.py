@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from trainer.data.batches import Batch, Batches
 from trainer.data.enrichment import Enrichment
 from trainer.data.samples import DataError
 from trainer.showcase import Picture
-from trainer.stabilizers import distillation, losses
+from trainer.stabilizers import distillation, lipschitz, losses
 from trainer.stabilizers.registry import Registry
 
 TASKS: "Registry[Task]" = Registry("task")
@@ -85,9 +86,14 @@ class Task(ABC):
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The batch's mean loss, to differentiate, and detached 0-dim tensors by metric; nothing is waited for."""
-        outputs = model(*batch[:-1])
+        penalty = self.spec.lipschitz.gradient_penalty
+        with lipschitz.differentiable(batch) if penalty is not None else nullcontext(batch) as batch:
+            outputs = model(*batch[:-1])
+            loss = self.training_loss(outputs, batch)
+            if penalty is not None:
+                loss = loss + lipschitz.gradient_penalty(penalty, loss, batch[0])
         measured = self.measured(outputs.detach(), batch[-1])
-        return self.training_loss(outputs, batch), {f"{name}.train": value for name, value in measured.items()}
+        return loss, {f"{name}.train": value for name, value in measured.items()}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Loss and measures of a held-out batch, means over its samples, by quantity; the model is in eval mode."""
@@ -110,6 +116,11 @@ class Task(ABC):
     def samples(self, model: nn.Module) -> Picture | None:
         """What a generative model makes now, to be looked at; None for tasks that make nothing. Draws on no RNG."""
         return None
+
+    @property
+    def bounded(self) -> nn.Module:
+        """The part of the model that weight clipping is for: all of it, unless a task says otherwise."""
+        return self.model
 
     def after_update(self, step: int) -> None:
         """What follows the optimizer's step `step`; 1 is the first."""

@@ -3,7 +3,18 @@
 One file per concern. Each offers `problems` or `warnings`, or both: generators over a spec whose fields are each valid.
 """
 
-from gyrostat.spec.checks import attention, connections, data, general, generative, losses, norms, optimization, systems
+from gyrostat.spec.checks import (
+    attention,
+    connections,
+    data,
+    general,
+    generative,
+    losses,
+    norms,
+    optimization,
+    systems,
+    weights,
+)
 from gyrostat.spec.checks.problem import SATURATING, Problem, nearest_divisor
 from gyrostat.spec.run import RunSpec
 
@@ -19,6 +30,7 @@ _PROBLEMS = (
     data.problems,
     systems.problems,
     generative.problems,
+    weights.problems,
 )
 _WARNINGS = (
     general.warnings,
@@ -27,6 +39,7 @@ _WARNINGS = (
     optimization.warnings,
     systems.warnings,
     generative.warnings,
+    weights.warnings,
 )
 
 
