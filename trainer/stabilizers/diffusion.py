@@ -38,29 +38,31 @@ def noised(data: Tensor, noise: Tensor, share: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def denoised(predict: Predict, noise: Tensor, shares: Tensor, *, steps: int, limit: float) -> Tensor:
-    """What the model makes of `noise` (N, ...) in at most `steps` steps; a function of its arguments alone.
+def denoised(predict: Predict, noise: Tensor, shares: Tensor, *, limit: float) -> Tensor:
+    """What the model makes of `noise` (S, N, ...) in S steps; a function of its arguments alone.
 
-    The deterministic sampler (η = 0), over evenly spaced diffusion steps from the last to the first: `predict` is given
-    t from T − 1 to 0, `shares` (T,) are ᾱ_1 ... ᾱ_T. At each, the data that the model believes in is kept within
-    ±`limit`, as it is for data of that range.
+    The ancestral sampler, over evenly spaced diffusion steps from the last to the first: `predict` is given t from
+    T − 1 to 0, `shares` (T,) are ᾱ_1 ... ᾱ_T, T at least S. `noise[0]` is where it starts, the others are added on the
+    way. At each step the data that the model believes in is kept within ±`limit`, as it is for data of that range.
 
-    Source: Song, Meng and Ermon 2020, arXiv 2010.02502, eq. 12.
+    Source: Song, Meng and Ermon 2020, arXiv 2010.02502, eq. 12 and 16 with η = 1, which for S = T is Ho et al. 2020,
+    arXiv 2006.11239, algorithm 2.
     """
-    count = min(steps, len(shares))
-    chosen = [round(place) for place in torch.linspace(len(shares) - 1, 0, count).tolist()]
-    x = noise
-    for step, following in zip(chosen, [*chosen[1:], None], strict=True):
-        share = shares[step]
-        t = torch.full((len(x),), step, device=x.device)
-        believed = ((x - (1 - share).sqrt() * predict(x, t)) / share.sqrt()).clamp(-limit, limit)
+    chosen = [round(place) for place in torch.linspace(len(shares) - 1, 0, len(noise)).tolist()]
+    x = noise[0]
+    for step, following, fresh in zip(chosen, chosen[1:], noise[1:], strict=False):
+        share, after = shares[step], shares[following]
+        deviation = ((1 - after) / (1 - share) * (1 - share / after)).sqrt()
+        believed = _believed(predict, x, step, share, limit)
         held = (x - share.sqrt() * believed) / (1 - share).sqrt()
-        x = (
-            believed
-            if following is None
-            else shares[following].sqrt() * believed + (1 - shares[following]).sqrt() * held
-        )
-    return x
+        x = after.sqrt() * believed + (1 - after - deviation.square()).clamp_min(0).sqrt() * held + deviation * fresh
+    return _believed(predict, x, chosen[-1], shares[chosen[-1]], limit)
+
+
+def _believed(predict: Predict, x: Tensor, step: int, share: Tensor, limit: float) -> Tensor:
+    """The data x_0 that x_t would come from, were the predicted noise the true one."""
+    t = torch.full((len(x),), step, device=x.device)
+    return ((x - (1 - share).sqrt() * predict(x, t)) / share.sqrt()).clamp(-limit, limit)
 
 
 @BETAS.implements(LinearNoise)

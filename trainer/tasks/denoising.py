@@ -17,7 +17,7 @@ from trainer.tasks.generative import Generative
 from trainer.tasks.task import TASKS
 
 SAMPLING_STEPS = 50
-"""Of the sampler, whatever the number of diffusion steps: what is shown shall not cost more than what is trained."""
+"""Of the sampler, at most: what is shown shall not cost more than what is trained."""
 
 
 @TASKS.implements(Denoising)
@@ -54,5 +54,6 @@ class DenoisingTask(Generative):
 
     def generated(self, model: Callable[[Tensor, Tensor], Tensor], count: int) -> Tensor:
         """What the sampler makes of noise; the data's range is -1 to 1."""
-        noise = self.drawn(count, *self.shape, source=generator(self.spec.seed, "samples"))
-        return diffusion.denoised(model, noise, self._shares, steps=SAMPLING_STEPS, limit=1.0)
+        steps = min(SAMPLING_STEPS, len(self._shares))
+        noise = self.drawn(steps, count, *self.shape, source=generator(self.spec.seed, "samples"))
+        return diffusion.denoised(model, noise, self._shares, limit=1.0)
