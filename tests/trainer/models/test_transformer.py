@@ -7,9 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gyrostat.spec.activations import Relu
 from gyrostat.spec.architectures import Transformer
+from gyrostat.spec.initialization import HeNormal, ZeroLast
 from gyrostat.spec.regularization import Regularization
 from trainer.models.build import build
+from trainer.stabilizers import initialization
 
 SETTINGS = {
     "decoder": {},
@@ -155,6 +158,19 @@ def test_survival_falls_with_depth_and_eval_keeps_every_branch(layout):
     net.eval()
     plain = built(layout, depth=4).eval()
     assert torch.equal(net(*given), plain(*given))
+
+
+@every_layout
+def test_zero_last_makes_every_block_the_identity_at_the_start(layout):
+    net = built(layout)
+    initialization.initialize(net, HeNormal(), Relu(), zero_last=ZeroLast())
+    stacks = (net.encoder, net.decoder) if layout == "encoder_decoder" else (net,)
+    x, memory = torch.randn(2, 5, 8), torch.randn(2, 3, 8)
+    for block in (block for stack in stacks for block in stack.blocks):
+        assert torch.equal(block(x, memory), x)
+        ends = [block.attention.output, *([block.cross_attention.output] if block.reads_memory else [])]
+        assert all(not end.weight.any() for end in (*ends, block.mlp.contract))
+        assert block.attention.query.weight.any()
 
 
 @every_layout
