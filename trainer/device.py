@@ -22,6 +22,14 @@ def choose(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda" if available and wanted != "cpu" else "cpu")
 
 
+def of_rank(device: torch.device, rank: int) -> torch.device:
+    """The device of this process among several of one machine: the CPU, which all share, or its own accelerator."""
+    if device.type != "cuda":
+        return device
+    torch.cuda.set_device(rank)
+    return torch.device("cuda", rank)
+
+
 def name(device: torch.device) -> str:
     """`cpu`, or the accelerator's product name."""
     return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)

@@ -114,7 +114,7 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(rank: int, size: int, *, device: torch.device, store: Path) -> Iterator[Ranks]:
-    """Meets the other ranks of this machine through the file `store`; leaves them at the end.
+    """Meets the other ranks of this machine through the file `store`; leaves them at the end, if it is a good one.
 
     CPU tensors travel by gloo, those of CUDA devices by nccl.
 
@@ -125,10 +125,9 @@ def joined(rank: int, size: int, *, device: torch.device, store: Path) -> Iterat
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     meeting = dist.FileStore(str(store), size)  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=meeting, rank=rank, world_size=size, timeout=PATIENCE)
-    try:
-        yield Ranks(rank, size, group=dist.new_group(backend="gloo", timeout=PATIENCE))
-    finally:
-        dist.destroy_process_group()
+    yield Ranks(rank, size, group=dist.new_group(backend="gloo", timeout=PATIENCE))
+    # not after an error: other ranks may be waiting in it, and the process ends anyway
+    dist.destroy_process_group()
 
 
 def check_devices(device: torch.device, size: int) -> None:

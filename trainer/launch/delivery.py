@@ -4,6 +4,7 @@ import logging
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from trainer.launch.base import Job
 SEND_SECONDS = 10.0
 """How long one spool is sent from before the next one has its turn."""
 RETRY_SECONDS = 5.0
+DYING_SECONDS = 2.0
+"""How long the ranks of a training may take to die with the process that started them."""
 REJECTED = ".rejected"
 """Folder, among the spools, of those whose run the backend does not know."""
 
@@ -75,7 +78,7 @@ class Delivery:
     def report(self, job: Job, kind: EventKind, step: int, data: dict[str, Any]) -> None:
         """Puts into the spool of a dead training what it could not tell itself; on disk when this returns."""
         try:
-            stream = Stream(spool=Spool(job.spool), transport=None, run=job.run, attempt=job.attempt)
+            stream = Stream(spool=_let_go_of(job.spool), transport=None, run=job.run, attempt=job.attempt)
         except (OSError, SpoolInUse) as error:
             # the backend notices by the lease; what cannot be written down cannot be promised
             log.error("run %s: %s at step %d is not on record: %s", job.run, kind, step, error)
@@ -161,6 +164,22 @@ class Delivery:
             "what run %s left of attempt %d is not taken, and kept in %s: %s", left.run, left.attempt, place, reason
         )
         return True
+
+
+def _let_go_of(folder: Path) -> Spool:
+    """The spool of a training whose processes are being killed, once they are dead.
+
+    Raises:
+        SpoolInUse: another process trains the attempt.
+    """
+    deadline = time.monotonic() + DYING_SECONDS
+    while True:
+        try:
+            return Spool(folder)
+        except SpoolInUse:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)
 
 
 def _remove_if_empty(folder: Path) -> None:

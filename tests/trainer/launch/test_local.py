@@ -15,8 +15,9 @@ from gyrostat.wire.messages import Assignment
 from tests.trainer.recording import document
 from tests.trainer.small_backend import SmallBackend
 from trainer.launch.base import Job
+from trainer.launch.death import cause_of_death, last_of
 from trainer.launch.delivery import Delivery
-from trainer.launch.local import LocalLauncher, cause_of_death, last_of
+from trainer.launch.local import LocalLauncher
 
 ENDLESS = document(
     "digits-mlp",
