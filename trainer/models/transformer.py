@@ -1,7 +1,6 @@
 """Transformers: decoder, encoder, and both together."""
 
 from collections.abc import Iterator
-from collections.abc import Iterator
 from math import ceil, prod
 
 import torch
@@ -70,12 +69,6 @@ class TransformerBlock(nn.Module):
         for name, part in self._modules.items():
             if part is not None and f"{name}_connection" in self._modules:
                 yield [part]
-
-    def branches(self) -> Iterator[list[nn.Module]]:
-        """What is joined with what it skips, as `connections.Block.branches` says it."""
-        for name in ("attention", "cross_attention", "mlp"):
-            if f"{name}_connection" in self._modules:
-                yield [self.get_submodule(name)]
 
     def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
         """(N, T, width), and where the block reads a memory (N, S, width), to (N, T, width)."""
