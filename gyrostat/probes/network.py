@@ -1,12 +1,14 @@
 """What probes see of a training: the model's parameters and leaf modules in a fixed order, and its optimizer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gyrostat.wire.values import ABSENT_BITS
 
@@ -33,9 +35,12 @@ class Network:
 
     Attributes:
         probe_loss: training loss on the fixed probe batch with the current parameters; None where there is none.
-        parameters: by name, tied ones once, frozen ones too.
-        matrices: the parameters with two or more dimensions; embeddings and convolution kernels count.
-        leaves: the modules without children, by name.
+        parameters: by name, tied ones once, frozen ones too. One that a parametrization (`torch.nn.utils.parametrize`)
+            computes a weight from is named after it: `0.weight`, or `0.weight.original1` where there are several.
+        matrices: what gives each weight of two or more dimensions, under the name of its parameter; embeddings and
+            convolution kernels count. A parametrized weight is what its layer works with in eval, under the name of
+            that of its parameters which has its shape.
+        leaves: the modules without children, by name; a layer with a parametrized weight is one.
         attentions: the attention layers, by name.
         heads: names of their heads, layer after layer: `blocks.0.attention#0`.
         device: where vectors of results are put together: the first parameter's.
@@ -45,16 +50,16 @@ class Network:
     optimizer: torch.optim.Optimizer
     probe_loss: Callable[[], Tensor] | None = None
     parameters: dict[str, nn.Parameter] = field(init=False)
-    matrices: dict[str, nn.Parameter] = field(init=False)
+    matrices: dict[str, Callable[[], Tensor]] = field(init=False)
     leaves: dict[str, nn.Module] = field(init=False)
     attentions: dict[str, AttentionLayer] = field(init=False)
     heads: list[str] = field(init=False)
     device: torch.device = field(init=False)
 
     def __post_init__(self) -> None:
-        parameters = dict(self.model.named_parameters())
-        matrices = {name: parameter for name, parameter in parameters.items() if parameter.ndim >= 2}
-        leaves = {name: module for name, module in self.model.named_modules() if not any(module.children())}
+        parameters = {_plain(name): parameter for name, parameter in self.model.named_parameters()}
+        matrices = _matrices(self.model, parameters)
+        leaves = _leaves(self.model)
         attentions = {name: layer for name, module in self.model.named_modules() if (layer := attention_layer(module))}
         heads = [f"{name or '(model)'}#{head}" for name, layer in attentions.items() for head in range(layer.heads)]
         device = next(iter(parameters.values())).device if parameters else torch.device("cpu")
@@ -81,6 +86,64 @@ class Network:
         if positions:
             vector[index(positions, self.device)] = values.to(torch.float32)
         return vector
+
+
+def _plain(name: str) -> str:
+    """A parameter's name without what torch's parametrizations put into it."""
+    parts = name.split(".")
+    if "parametrizations" not in parts:
+        return name
+    return ".".join(part for part in parts if part != "parametrizations").removesuffix(".original")
+
+
+def _parametrized(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """Layers, names of their tensors that parametrizations compute, and the modules that compute them."""
+    for module in model.modules():
+        if parametrize.is_parametrized(module):
+            assert isinstance(module.parametrizations, nn.ModuleDict)
+            for name, computing in module.parametrizations.items():
+                yield module, name, computing
+
+
+def _matrices(model: nn.Module, parameters: dict[str, nn.Parameter]) -> dict[str, Callable[[], Tensor]]:
+    computed: dict[int, Callable[[], Tensor]] = {}
+    inner: set[int] = set()
+    for layer, name, computing in _parametrized(model):
+        originals = list(computing.parameters())
+        inner |= {id(each) for each in originals}
+        effective = partial(_effective, layer, name, computing)
+        shape = effective().shape
+        for each in [each for each in originals if each.shape == shape][:1]:
+            computed[id(each)] = effective
+    return {
+        name: computed.get(id(parameter), partial(nn.Parameter.detach, parameter))
+        for name, parameter in parameters.items()
+        if parameter.ndim >= 2 and (id(parameter) not in inner or id(parameter) in computed)
+    }
+
+
+@torch.no_grad()
+def _effective(layer: nn.Module, name: str, computing: nn.Module) -> Tensor:
+    """The tensor as its layer works with it in eval: reading it in training could change state, as power iterations."""
+    modes = [(module, module.training) for module in computing.modules()]
+    try:
+        computing.eval()
+        tensor: Tensor = getattr(layer, name)
+        return tensor
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _leaves(model: nn.Module) -> dict[str, nn.Module]:
+    inner = {part for _, _, computing in _parametrized(model) for part in computing.modules()}
+    for layer, _, _ in _parametrized(model):
+        inner.add(layer.get_submodule("parametrizations"))
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if module not in inner and all(child in inner for child in module.children())
+    }
 
 
 def attention_layer(module: nn.Module) -> AttentionLayer | None:

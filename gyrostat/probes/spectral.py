@@ -16,7 +16,7 @@ _WARM_ITERATIONS = 2
 
 
 class Spectral(Probe):
-    """σ₁ of each parameter with two or more dimensions, reshaped to (out, rest), starting from the last vector.
+    """σ₁ of each weight with two or more dimensions, reshaped to (out, rest), starting from the last vector.
 
     On a CPU it goes on until `tolerance` is met. On an accelerator that decision would make the host wait for the
     device, so the first measurement makes `max_iterations` power iterations, and most further ones two, from where the
@@ -33,7 +33,7 @@ class Spectral(Probe):
         """σ₁ of the new weights."""
         # a loop that runs whole steps under autocast would have the products in half precision
         with torch.no_grad(), torch.autocast(self.network.device.type, enabled=False):
-            values = [self._largest(name, p.detach()) for name, p in self.network.matrices.items()]
+            values = [self._largest(name, matrix()) for name, matrix in self.network.matrices.items()]
         if not values:
             return {}
         if all(isinstance(value, float) for value in values):
@@ -41,10 +41,10 @@ class Spectral(Probe):
         placed = [torch.as_tensor(value, dtype=torch.float32, device=self.network.device) for value in values]
         return {"weight.spectral_norm": torch.stack(placed)}
 
-    def _largest(self, name: str, parameter: Tensor) -> float | Tensor:
-        if parameter.numel() == 0:
+    def _largest(self, name: str, weight: Tensor) -> float | Tensor:
+        if weight.numel() == 0:
             return 0.0
-        matrix = parameter.reshape(len(parameter), -1)
+        matrix = weight.reshape(len(weight), -1)
         if matrix.dtype not in (torch.float32, torch.float64):
             matrix = matrix.float()
         if len(matrix) < matrix.shape[1]:

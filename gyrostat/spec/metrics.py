@@ -145,7 +145,7 @@ _ALL = (
            source="Dehghani et al. 2023, arXiv 2302.05442, section 2"),
     Metric(name="weight.spectral_norm", unit="1", axis="matrix", log=True,
            description="Largest singular value of each weight matrix after the step; of a convolution, of its kernel "
-                       "reshaped to out x (in·k·k).",
+                       "reshaped to out x (in·k·k); of a parametrized weight, as its layer works with it.",
            source="Miyato et al. 2018, arXiv 1802.05957, section 2.1"),
     Metric(name="curvature.sharpness", unit="1", axis="run", log=True,
            description="Largest algebraic eigenvalue of the Hessian of the training loss on the fixed probe batch, "

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from gyrostat.probes.base import PROBES, Probe
 from gyrostat.probes.network import Network
@@ -55,3 +56,24 @@ def test_the_network_lists_tied_parameters_once_and_only_leaves() -> None:
     assert list(network.parameters) == ["0.weight", "0.bias", "1.0.bias"]
     assert list(network.matrices) == ["0.weight"]
     assert list(network.leaves) == ["0", "1.0", "1.1"]
+
+
+def test_a_parametrized_layer_is_one_leaf_and_its_weight_one_matrix_as_the_layer_works_with_it() -> None:
+    torch.manual_seed(0)
+    plain, weighted, spectral = nn.Linear(3, 3), nn.Linear(3, 4), nn.Conv1d(4, 5, 2)
+    model = nn.Sequential(plain, parametrizations.weight_norm(weighted), parametrizations.spectral_norm(spectral))
+    network = Network(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert list(network.leaves) == ["0", "1", "2"]
+    assert set(network.parameters) == {
+        "0.weight", "0.bias", "1.bias", "1.weight.original0", "1.weight.original1", "2.bias", "2.weight",
+    }  # fmt: skip
+    assert set(network.matrices) == {"0.weight", "1.weight.original1", "2.weight"}
+    nn.init.normal_(network.parameters["1.weight.original0"])
+    nn.init.normal_(network.parameters["2.weight"])
+    vectors = [buffer.clone() for buffer in model.buffers()]
+    measured = {name: matrix() for name, matrix in network.matrices.items()}
+    assert all(torch.equal(a, b) for a, b in zip(vectors, model.buffers(), strict=True))  # no power iteration was made
+    assert all(module.training for module in model.modules())
+    assert torch.equal(measured["1.weight.original1"], weighted.weight)
+    torch.testing.assert_close(measured["2.weight"], spectral.eval().weight)
+    assert not any(tensor.requires_grad for tensor in measured.values())
