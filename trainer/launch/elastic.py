@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ AT_ONCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Loss:
+class Loss:
     """A rank that is gone: when, and what it said of it (None: nothing)."""
 
     rank: int
@@ -57,7 +58,7 @@ class Supervisor:
         self._leader_is_there = threading.Event()
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._losses: list[_Loss] = []
+        self._losses: list[Loss] = []
         self._hearing: list[threading.Thread] = []
 
     def run(self) -> None:
@@ -139,7 +140,7 @@ class Supervisor:
                     break
                 self._pass_report_on(report)
         with self._lock:
-            self._losses.append(_Loss(rank=rank, time=time.monotonic(), said=said))
+            self._losses.append(Loss(rank=rank, time=time.monotonic(), said=said))
 
     def _pass_report_on(self, report: dict[str, Any]) -> None:
         self._reports.at(report.get("step", self._reports.step))
@@ -157,19 +158,21 @@ class Supervisor:
         orphaned()
 
     def _first_loss(self, exit_codes: dict[int, int]) -> dict[str, Any]:
-        """What to tell of the rank that was lost first; the others only lost it."""
         with self._lock:
-            losses = sorted(self._losses, key=lambda loss: loss.time)
-        heard = {loss.rank for loss in losses}
-        # one that never came, one that died without a word (at about the time at which another complains), or the first
-        candidates = [_Loss(rank=rank, time=0.0, said=None) for rank in exit_codes if rank not in heard]
-        candidates += [
-            loss
-            for loss in losses
-            if loss.said is None and exit_codes.get(loss.rank) and loss.time - losses[0].time < AT_ONCE_SECONDS
-        ]
-        first = (candidates + losses)[0]
+            first = first_lost(self._losses, exit_codes)
         if first.said is not None:
             return {"error": f"rank {first.rank}: {first.said['error']}", "traceback": first.said["traceback"]}
         died = cause_of_death(exit_codes.get(first.rank, 0))
         return {"error": f"rank {first.rank}: {died}", "traceback": last_of(self._job.log)}
+
+
+def first_lost(losses: Sequence[Loss], exit_codes: Mapping[int, int]) -> Loss:
+    """The rank whose loss the others suffer from: all but one of those in `exit_codes` (rank -> status, not 0).
+
+    One that never came; one that died without a word at about the time at which another complains; else the first.
+    """
+    heard = {loss.rank for loss in losses}
+    failed = sorted((loss for loss in losses if loss.rank in exit_codes), key=lambda loss: loss.time)
+    absent = [Loss(rank=rank, time=0.0, said=None) for rank in exit_codes if rank not in heard]
+    silent = [loss for loss in failed if loss.said is None and loss.time - failed[0].time < AT_ONCE_SECONDS]
+    return (absent + silent + failed)[0]
