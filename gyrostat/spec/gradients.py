@@ -54,7 +54,7 @@ class ClipAdaptive(Technique):
         title="Adaptive gradient clipping",
         formula="per output unit i: gᵢ ← gᵢ·min(1, λ·max(‖wᵢ‖₂, ε)/‖gᵢ‖₂), after unscaling and all micro-batches",
         controls="the gradient of each unit in proportion to the unit's weights",
-        when="Nets without normalization at large batches; the last layer, which the authors leave out, is clipped too.",
+        when="Nets without normalization at large batches; the last layer is clipped too, unlike theirs.",
         treats=("exploding_gradient", "loss_spike", "divergence", "update_ratio"),
         source="Brock et al. 2021, arXiv 2102.06171, eq. 3",
     )

@@ -106,7 +106,7 @@ class OneCycle(Technique):
     entry: ClassVar[Entry] = Entry(
         section="10",
         title="One cycle",
-        formula="factor rises from s to 1 over the first r·T − 1 steps and falls to f at the last, each by half a cosine",
+        formula="factor rises from s to 1 over the first r·T − 1 steps, then falls to f at the last, by half cosines",
         controls="the step size over the whole run, warmup included",
         when="Short runs at a rate near the largest stable one. The paper cycles momentum the other way round; here it "
         "keeps its value, for Adam's bias corrections and the stability limit are of a fixed one.",

@@ -17,7 +17,28 @@ FIRST_ORDER: dict[str, Make] = {
     "dampened": lambda p: torch.optim.SGD(p, lr=0.03, momentum=0.8, dampening=0.4),
     "decayed": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.5, weight_decay=3.0),
     "decayed nesterov": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.5, weight_decay=3.0, nesterov=True),
+    "coupled beside it": lambda p: decayed_beside(torch.optim.SGD(p, lr=0.1, momentum=0.5), coupled_decay=3.0),
+    "decoupled beside it": lambda p: decayed_beside(torch.optim.SGD(p, lr=0.1, momentum=0.5), decoupled_decay=3.0),
+    "decoupled beside nesterov": lambda p: decayed_beside(
+        torch.optim.SGD(p, lr=0.1, momentum=0.5, nesterov=True), decoupled_decay=3.0
+    ),
 }
+
+
+def decayed_beside(optimizer: torch.optim.Optimizer, **decay: float) -> torch.optim.Optimizer:
+    """Weight decay that is no setting of the optimizer: done to gradient or weight before its step."""
+    (group,) = optimizer.param_groups
+    group.update(decay)
+
+    @torch.no_grad()
+    def before(*_: object) -> None:
+        for p in group["params"]:
+            if p.grad is not None:
+                p.grad += group.get("coupled_decay", 0.0) * p
+                p *= 1 - group["lr"] * group.get("decoupled_decay", 0.0)
+
+    optimizer.register_step_pre_hook(before)
+    return optimizer
 
 
 def grows(make: Make, curvature: float) -> bool:
@@ -134,10 +155,51 @@ def test_no_limit_where_none_can_be_said() -> None:
     parameters = [nn.Parameter(torch.ones(1))]
     assert limit(torch.optim.SGD(parameters, lr=0.0)) is None
     assert limit(torch.optim.SGD(parameters, lr=0.1, maximize=True)) is None
-    assert limit(torch.optim.RMSprop(parameters)) is None
-    assert not is_adaptive(torch.optim.RMSprop(parameters))
+    assert limit(torch.optim.Adagrad(parameters)) is None
+    assert not is_adaptive(torch.optim.Adagrad(parameters))
 
 
 def test_of_several_groups_the_largest_rate_sets_the_limit() -> None:
     groups = [{"params": [nn.Parameter(torch.ones(1))], "lr": rate} for rate in (0.0, 0.1, 0.4, 0.2)]
     assert limit(torch.optim.SGD(groups, lr=1.0)) == pytest.approx(2 / 0.4)
+
+
+def frozen_rmsprop_growth(relative: float, momentum: float, decoupled: float) -> float:
+    """How |θ| grows with P⁻¹H at `relative` times the limit; ε stands alone in the denominator, so that P is fixed."""
+    start = 1e-100
+    theta = nn.Parameter(torch.full((1,), start, dtype=torch.float64))
+    optimizer = torch.optim.RMSprop([theta], lr=0.01, momentum=momentum, eps=0.25)
+    decayed_beside(optimizer, decoupled_decay=decoupled)
+    bound = limit(optimizer)
+    assert bound is not None
+    assert is_adaptive(optimizer)
+    curvature = relative * bound * 0.25
+    for _ in range(600):
+        theta.grad = curvature * theta.detach()
+        optimizer.step()
+    roots = inverse_root_preconditioner(optimizer, [theta])
+    assert roots is not None
+    assert float(roots[0] ** 2) == pytest.approx(1 / 0.25)
+    return float(theta.detach().abs()) / start
+
+
+@pytest.mark.parametrize(("momentum", "decoupled"), [(0.0, 0.0), (0.9, 0.0), (0.5, 20.0)])
+def test_rmsprop_with_its_mean_square_held_shrinks_below_the_limit_and_grows_above(
+    momentum: float, decoupled: float
+) -> None:
+    assert frozen_rmsprop_growth(0.98, momentum, decoupled) < 1
+    assert frozen_rmsprop_growth(1.02, momentum, decoupled) > 1
+
+
+def test_the_preconditioner_of_rmsprop_is_that_of_its_update_centered_or_not() -> None:
+    torch.manual_seed(0)
+    for centered in (False, True):
+        theta = nn.Parameter(torch.randn(5, dtype=torch.float64))
+        optimizer = torch.optim.RMSprop([theta], lr=0.1, eps=1e-3, centered=centered)
+        for _ in range(4):
+            before = theta.detach().clone()
+            theta.grad = torch.randn(5, dtype=torch.float64)
+            optimizer.step()
+            roots = inverse_root_preconditioner(optimizer, [theta])
+            assert roots is not None
+            torch.testing.assert_close(theta.detach(), before - 0.1 * roots[0] ** 2 * theta.grad)
