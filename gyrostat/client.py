@@ -204,6 +204,10 @@ class Client:
         frame.attrs.update({key: found[key] for key in ("metric", "unit", "axis", "level", "total_points")})
         return frame
 
+    def samples(self, run: str) -> list[Document]:
+        """The pictures that a generative run has made, newest first: step, size and caption of each."""
+        return list(self._pages(f"/v1/runs/{_segment(run)}/samples"))
+
     def alerts(self, run: str | None = None, **filters: Any) -> list[Document]:
         """Alerts of one run or of all, with evidence (`state`, `severity`)."""
         return list(self._pages("/v1/alerts", run=run, **filters))

@@ -60,6 +60,10 @@ class Run:
         """Everything that was raised."""
         return self.client.alerts(self.id)
 
+    def samples(self) -> list[dict[str, Any]]:
+        """Pictures of what it made."""
+        return self.client.samples(self.id)
+
     def task(self, step: int | None = None) -> tasks.Task:
         """The run's task, its model as it was at a kept checkpoint: the last one, or that of `step`; 0 is untrained.
 

@@ -1,5 +1,14 @@
 """The studies, one file per part of the brief, in its order."""
 
-from benchmarks.claims.studies import signal
+from benchmarks.claims.studies import (
+    generalization,
+    generative,
+    normalization,
+    optimization,
+    signal,
+    structure,
+    systems,
+    theory,
+)
 
-__all__ = ["signal"]
+__all__ = ["generalization", "generative", "normalization", "optimization", "signal", "structure", "systems", "theory"]

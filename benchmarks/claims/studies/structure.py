@@ -1,0 +1,258 @@
+"""Attention, multi-scale nets and width (brief sections 6 to 8)."""
+
+from collections.abc import Sequence
+
+from benchmarks.claims.bases import Document, changed, digits_mlp, watching
+from benchmarks.claims.results import Run
+from benchmarks.claims.study import Measure, Statement, Study, study
+
+AT_THE_END: Document = {
+    "validation": {"every": 1_000_000, "max_batches": 10},
+    "checkpoints": {"every": 1_000_000, "best": False},
+    "probes": watching(),
+    "threads": 1,
+}
+
+
+def last(metric: str) -> Measure:
+    """A scalar's newest value."""
+    return lambda runs: runs[0].last(metric)
+
+
+TEXT: Document = {
+    "task": {"kind": "language_model", "dataset": "python_topics"},
+    "model": {"kind": "transformer", "depth": 2, "width": 32, "attention": {"kind": "multi_head", "heads": 4}},
+    "init": {"kind": "xavier_uniform", "gain": 1.0},
+    "data": {"batch_size": 8, "sequence_length": 32},
+    "optimizer": {"kind": "adamw", "learning_rate": 0.003},
+    "steps": 150,
+    **AT_THE_END,
+}
+LOUD = changed(
+    TEXT,
+    optimizer={"learning_rate": 0.05, "weight_decay": 0.0},
+    probes=watching("attention", every=5),
+    schedule={"kind": "constant", "warmup": {"kind": "linear_warmup", "steps": 10}},
+)
+
+
+def attention(**more: object) -> Document:
+    """The loud net with this attention."""
+    return changed(LOUD, model={"attention": {"kind": "multi_head", "heads": 4, **more}})
+
+
+def largest_logit(runs: Sequence[Run]) -> float:
+    """Over heads and steps."""
+    (run,) = runs
+    value = float(run.series("attention.max_logit").abs().max().max())
+    return value if value == value else float("inf")
+
+
+@study
+def normalized_or_capped_logits_stay_bounded() -> Study:
+    """Largest attention logit at a large rate."""
+    return Study(
+        section="6",
+        shows=("attention.qk_norm", "attention.logit_soft_cap", "attention.multi_head", "arch.transformer"),
+        claim="At a learning rate at which attention logits grow, query-key norm and a soft cap keep them bounded",
+        setting="Decoder of 2 blocks of width 32 with 4 heads over bytes of Python's documentation, AdamW at 0.05 (ten "
+        "times a usual rate), 150 steps; the largest logit of any head at any probed step. Cap 10.",
+        arms={
+            "qk_norm": attention(qk_norm={"kind": "qk_norm"}),
+            "soft cap": attention(logit_soft_cap={"kind": "logit_soft_cap", "cap": 10.0}),
+            "neither": attention(),
+        },
+        statements=(
+            Statement(
+                text="largest logit with qk_norm over that with neither is at most 0.5",
+                on="qk_norm",
+                off="neither",
+                measure=largest_logit,
+                quantity="largest attention logit",
+                at_most=0.5,
+            ),
+            Statement(
+                text="largest logit with a soft cap of 10 is at most 10",
+                on="soft cap",
+                effect="value",
+                log=True,
+                measure=largest_logit,
+                quantity="largest attention logit",
+                at_most=10,
+            ),
+            Statement(
+                text="with neither it exceeds 20",
+                on="neither",
+                effect="value",
+                log=True,
+                measure=largest_logit,
+                quantity="largest attention logit",
+                at_least=20,
+            ),
+        ),
+    )
+
+
+TRANSDUCTION: Document = {
+    "task": {"kind": "sequence_to_sequence", "dataset": {"kind": "transduction", "alphabet": 8, "length": 6}},
+    "model": {"kind": "transformer", "layout": "encoder_decoder", "depth": 1, "width": 32, "cross": {"kind": "cross"}},
+    "init": {"kind": "xavier_uniform", "gain": 1.0},
+    "data": {"batch_size": 32},
+    "optimizer": {"kind": "adamw", "learning_rate": 0.005},
+    "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 30}},
+    "steps": 400,
+    **AT_THE_END,
+}
+
+
+@study
+def cross_attention_conditions() -> Study:
+    """Reversing a sequence with and without reading it."""
+    without = changed(TRANSDUCTION, model={"cross": None})
+    return Study(
+        section="6",
+        shows=("attention.cross", "attention.self"),
+        claim="A conditional task is solved with cross-attention and not without",
+        setting="Reverse 6 letters out of 8: encoder and decoder of one block of width 32, 400 steps. Without "
+        "cross-attention the decoder sees only the target's beginning. `self` is tried as the single-head variant.",
+        arms={
+            "cross": TRANSDUCTION,
+            "cross, one head": changed(
+                TRANSDUCTION, model={"attention": {"kind": "self"}, "cross": {"kind": "cross", "heads": 1}}
+            ),
+            "without": without,
+        },
+        statements=(
+            *(
+                Statement(
+                    text=f"{arm}: at least 90 % of the held-out tokens are right",
+                    on=arm,
+                    effect="value",
+                    measure=last("accuracy.validation"),
+                    quantity="share of tokens right, held out",
+                    at_least=0.9,
+                )
+                for arm in ("cross", "cross, one head")
+            ),
+            Statement(
+                text="without: at most 50 %",
+                on="without",
+                effect="value",
+                measure=last("accuracy.validation"),
+                quantity="share of tokens right, held out",
+                at_most=0.5,
+            ),
+        ),
+    )
+
+
+SHAPES: Document = {
+    "task": {"kind": "segmentation", "dataset": {"kind": "shapes", "size": 24, "rows": 400}},
+    "model": {"kind": "unet", "width": 8, "stages": 3, "depth": 3, "norm": {"kind": "group", "groups": 4}},
+    "init": "he_normal",
+    "data": {"batch_size": 16},
+    "optimizer": {"kind": "adamw", "learning_rate": 0.003},
+    "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 10}},
+    "steps": 120,
+    **AT_THE_END,
+}
+
+
+@study
+def skips_of_a_unet_keep_the_detail() -> Study:
+    """Segmentation with and without the skips."""
+    return Study(
+        section="7",
+        shows=("arch.unet",),
+        claim="A U-Net segments better with its skips than without",
+        setting="Discs, rectangles and triangles on noise, 24 x 24, 320 training images; 3 stages from 8 channels, 120 "
+        "steps of AdamW at 0.003.",
+        arms={"skips": SHAPES, "no skips": changed(SHAPES, model={"skips": False})},
+        statements=(
+            Statement(
+                text="mean intersection over union with skips less that without is above 0",
+                on="skips",
+                off="no skips",
+                effect="difference",
+                measure=last("mean_iou.validation"),
+                quantity="mean IoU, held out",
+                at_least=0,
+            ),
+            Statement(
+                text="validation loss with skips over that without is below 1",
+                on="skips",
+                off="no skips",
+                measure=last("loss.validation"),
+                quantity="validation loss",
+                at_most=1,
+            ),
+        ),
+    )
+
+
+@study
+def a_pyramid_finds_objects_of_several_sizes() -> Study:
+    """FPN with several levels against one level."""
+    fpn = changed(SHAPES, model={"kind": "fpn", "width": 8, "stages": 3, "depth": 3})
+    return Study(
+        section="7",
+        shows=("arch.fpn",),
+        claim="A feature pyramid segments objects of several sizes better than the same depth at one scale",
+        setting="The same shapes; a pyramid of 3 levels against one level with as many blocks, from 8 channels, 120 "
+        "steps.",
+        arms={"3 levels": fpn, "1 level": changed(fpn, model={"stages": 1})},
+        statements=(
+            Statement(
+                text="mean intersection over union with 3 levels less that with 1 is above 0",
+                on="3 levels",
+                off="1 level",
+                effect="difference",
+                measure=last("mean_iou.validation"),
+                quantity="mean IoU, held out",
+                at_least=0,
+            ),
+        ),
+    )
+
+
+def widened(factor: float) -> Document:
+    """The small MLP at a multiple of 16 units."""
+    return changed(
+        digits_mlp(),
+        model={"depth": 3, "width": 16, "scaling": {"kind": "multiplier", "factor": factor}},
+        optimizer={"kind": "sgd", "learning_rate": 0.02, "momentum": 0.0},
+        probes=watching("curvature", every=50),
+        data={"batch_size": 256},
+        steps=150,
+    )
+
+
+@study
+def wider_nets_train_more_smoothly() -> Study:
+    """Sharpness and loss at the same step."""
+    return Study(
+        section="8",
+        shows=("width.multiplier",),
+        claim="Wider nets have smaller sharpness and smaller loss at the same step",
+        setting="MLP of 3 hidden layers on digits, He's law, plain SGD at 0.02, batch 256, step 150; 16 against 256 "
+        "units.",
+        arms={"16 times": widened(16.0), "1 times": widened(1.0)},
+        statements=(
+            Statement(
+                text="training loss of the wide over that of the narrow net is below 1",
+                on="16 times",
+                off="1 times",
+                measure=lambda runs: float(runs[0].scalars("loss.train").iloc[-10:].mean()),
+                quantity="training loss, mean of the last 10 steps",
+                at_most=1,
+            ),
+            Statement(
+                text="sharpness of the wide over that of the narrow net is below 1",
+                on="16 times",
+                off="1 times",
+                measure=last("curvature.sharpness"),
+                quantity="largest Hessian eigenvalue at step 150",
+                at_most=1,
+            ),
+        ),
+    )
