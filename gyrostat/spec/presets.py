@@ -134,6 +134,74 @@ def text_transformer() -> Document:
     }
 
 
+@preset("Digits, diffusion")
+def digits_diffusion() -> Document:
+    """A small U-Net predicts the noise at each of 200 diffusion steps; validation loss 0.24, samples look like digits.
+
+    Without normalization: it would take the brightness of a whole image away, and samples would come out grey.
+    """
+    return {
+        "task": {
+            "kind": "denoising",
+            "dataset": "digits",
+            "noise_schedule": {"kind": "cosine", "timesteps": 200},
+        },
+        "model": {"kind": "unet", "depth": 2, "stages": 2, "width": 24, "norm": None, "activation": "silu"},
+        "init": "he_normal",
+        "optimizer": {"kind": "adamw", "learning_rate": 0.002},
+        "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 50}},
+        "validation": {"every": 100},
+        "steps": 800,
+    }
+
+
+@preset("Digits, variational autoencoder")
+def digits_vae() -> Document:
+    """Eight numbers for an image of 64 pixels, β = 0.2: held-out reconstruction 2.8 (of 23 untrained), KL 8.8 nats."""
+    network = {"kind": "mlp", "depth": 2, "width": 256, "activation": "gelu"}
+    return {
+        "task": {
+            "kind": "vae",
+            "dataset": "digits",
+            "latent": 8,
+            "kl": {"kind": "vae", "beta": 0.2},
+            "decoder": network,
+        },
+        "model": network,
+        "init": "xavier_normal",
+        "optimizer": {"kind": "adamw", "learning_rate": 0.001},
+        "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 50}},
+        "validation": {"every": 100},
+        "steps": 1500,
+    }
+
+
+@preset("Digits, adversarial, with gradient penalty")
+def digits_gan() -> Document:
+    """A Wasserstein critic held to a slope of 1 moves three times as often as its generator.
+
+    The energy distance to held-out digits falls from 2.6 to 0.23, that of training digits is 0.19; the critic's
+    steepest slope stays between 1.3 and 1.5.
+    """
+    return {
+        "task": {
+            "kind": "gan",
+            "dataset": "digits",
+            "latent": 16,
+            "critic_steps": 3,
+            "generator": {"kind": "mlp", "depth": 2, "width": 128, "activation": "relu"},
+        },
+        "model": {"kind": "mlp", "depth": 3, "width": 128, "activation": "leaky_relu"},
+        "init": "he_normal",
+        "lipschitz": {"gradient_penalty": {"kind": "one_centred", "weight": 10.0}},
+        "data": {"batch_size": 256},
+        "optimizer": {"kind": "adamw", "learning_rate": 0.001, "beta1": 0.5, "beta2": 0.9, "weight_decay": 0.0},
+        "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 50}},
+        "validation": {"every": 100},
+        "steps": 1500,
+    }
+
+
 @preset("Sick: deep sigmoid MLP, gradients vanish", healthy=False, expected_alerts=("vanishing_gradient",))
 def sick_deep_sigmoid() -> Document:
     """Twelve sigmoid layers, one flat loss of ln 10.

@@ -52,7 +52,16 @@ def last_loss(recording: Recording) -> float:
 
 @pytest.mark.parametrize(
     ("preset", "steps"),
-    [("digits-mlp", 200), ("digits-resnet", 45), ("digits-cnn", 40), ("diabetes-mlp", 300), ("text-transformer", 55)],
+    [
+        ("digits-mlp", 200),
+        ("digits-resnet", 45),
+        ("digits-cnn", 40),
+        ("diabetes-mlp", 300),
+        ("text-transformer", 55),
+        ("digits-diffusion", 70),
+        ("digits-vae", 200),
+        ("digits-gan", 150),
+    ],
 )
 def test_a_healthy_training_is_silent(preset: str, steps: int, tmp_path: Path) -> None:
     recording, changes = train(tmp_path, normalized(preset), steps)

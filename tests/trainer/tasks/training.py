@@ -34,7 +34,9 @@ def train(spec: RunSpec, steps: int) -> Trained:
             (loss * weight).backward()
             total += loss.item() * weight
         trained.losses.append(total)
-        trained.gradient_norms.append({n: p.grad.norm().item() for n, p in task.model.named_parameters()})
+        trained.gradient_norms.append(
+            {n: p.grad.norm().item() for n, p in task.model.named_parameters() if p.grad is not None}
+        )
         gradients.clip(task.model.parameters(), spec.gradients.clip)
         optimizer.step()
     return trained
