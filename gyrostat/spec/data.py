@@ -31,14 +31,20 @@ __all__ = [
     "DATASETS",
     "AnyDataset",
     "Batching",
+    "BreastCancer",
     "Dataset",
     "DatasetEntry",
     "Diabetes",
     "Digits",
     "FashionMnist",
+    "Gaussians",
+    "Imbalanced",
+    "Iris",
     "PythonTopics",
+    "Shapes",
     "TaskKind",
     "TextFile",
+    "Wine",
 ]
 
 AnyDataset = Annotated[

@@ -115,9 +115,7 @@ class Windows(Batches):
         DataError: the stream is shorter than one window and its target.
     """
 
-    def __init__(
-        self, tokens: Tensor, *, batch_size: int, length: int, seed: int, pool: Pool | None = None
-    ) -> None:
+    def __init__(self, tokens: Tensor, *, batch_size: int, length: int, seed: int, pool: Pool | None = None) -> None:
         if len(tokens) <= length:
             raise DataError(
                 f"{len(tokens)} training tokens do not hold a sequence of {length} and its target; "

@@ -3,7 +3,19 @@
 from pathlib import Path
 
 from gyrostat.spec.data import DATASETS, Dataset
-from trainer.data import diabetes, digits, fashion_mnist, text, transduction  # noqa: F401  (each registers its sources)
+from trainer.data import (  # noqa: F401  (each registers its sources)
+    arrays,
+    diabetes,
+    digits,
+    fashion_mnist,
+    frames,
+    generated,
+    hub,
+    image_files,
+    tables,
+    text,
+    transduction,
+)
 from trainer.data.samples import Labelled, Pairs, Text
 from trainer.data.sources import PRESENCE, SOURCES
 

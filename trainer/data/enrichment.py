@@ -1,4 +1,4 @@
-"""What happens to a training batch between the data and the model: augmentation, mixing, noise (brief sections 5, 13)."""
+"""What happens to a training batch between data and model: augmentation, mixing, noise (brief sections 5 and 13)."""
 
 from functools import cached_property
 

@@ -8,6 +8,7 @@ import numpy
 import torch
 
 from gyrostat.spec.data import PythonTopics, TextFile
+from trainer.data.own_files import data_root_present, own_file
 from trainer.data.samples import DataError, Text
 from trainer.data.sources import PRESENCE, SOURCES
 
@@ -49,11 +50,9 @@ def topics_present(data_root: Path | None) -> bool:
 @SOURCES.implements(TextFile)
 def text_file(settings: TextFile, data_root: Path | None) -> Text:
     """A UTF-8 file under the data root."""
-    path = confined(settings.path, data_root)
+    path = own_file(settings.path, data_root)
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"no file {settings.path!r} under the data root; check the path") from None
     except UnicodeDecodeError as error:
         raise DataError(
             f"{settings.path!r} is not UTF-8 text ({error.reason} at byte {error.start}); convert it"
@@ -63,22 +62,4 @@ def text_file(settings: TextFile, data_root: Path | None) -> Text:
     return tokenized(text, settings.unit)
 
 
-@PRESENCE.implements(TextFile)
-def data_root_present(data_root: Path | None) -> bool:
-    """Whether there is a data root to hold files."""
-    return data_root is not None and data_root.is_dir()
-
-
-def confined(path: str, data_root: Path | None) -> Path:
-    """`path` under the data root, links followed.
-
-    Raises:
-        DataError: there is no data root, or the path or a link on it leads out of it.
-    """
-    if data_root is None:
-        raise DataError("this worker has no data root; set GYROSTAT_DATA_ROOT to the folder that holds the text files")
-    root = data_root.resolve()
-    resolved = (root / path).resolve()
-    if not resolved.is_relative_to(root):
-        raise DataError(f"{path!r} leads out of the data root; put the file itself there")
-    return resolved
+PRESENCE.implements(TextFile)(data_root_present)

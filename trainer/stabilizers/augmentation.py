@@ -99,7 +99,8 @@ def _with_masks(change: nn.Module) -> nn.Module:
     from kornia.constants import DataKey, Resample
 
     nearest = {DataKey.MASK: {"resample": Resample.NEAREST, "align_corners": False}}
-    sequential: nn.Module = AugmentationSequential(change, data_keys=["input", "mask"], extra_args=nearest)
+    augmentation: Any = change
+    sequential: nn.Module = AugmentationSequential(augmentation, data_keys=["input", "mask"], extra_args=nearest)
     return sequential
 
 

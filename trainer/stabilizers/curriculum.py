@@ -73,7 +73,8 @@ def teacher_loss(inputs: Tensor, targets: Tensor) -> Tensor:
     fitted, aims = features[:MAX_FITTED], wanted[:MAX_FITTED]
     penalty = RIDGE * len(fitted) * torch.eye(fitted.shape[1], dtype=features.dtype)
     weights = torch.linalg.solve(fitted.T @ fitted + penalty, fitted.T @ aims)
-    return (features @ weights - wanted).square().mean(1)
+    loss: Tensor = (features @ weights - wanted).square().mean(1)
+    return loss
 
 
 @SCORES.implements(NoiseCurriculum)

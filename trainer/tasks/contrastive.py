@@ -12,9 +12,9 @@ from gyrostat.spec.augmentation import Affine, AnyAugmentation, Crop, NoiseAugme
 from gyrostat.spec.run import RunSpec
 from gyrostat.spec.tasks import Contrastive
 from trainer.data.batches import Batch, Shuffled
-from trainer.data.datasets import load
+from trainer.data.fitting import fitted_samples
 from trainer.data.generators import generator
-from trainer.data.samples import DataError, Labelled, Samples, prepare
+from trainer.data.samples import DataError, Samples
 from trainer.models.build import initialized
 from trainer.stabilizers import activations
 from trainer.stabilizers.augmentation import Augmentations, ValueRange
@@ -62,12 +62,9 @@ class ContrastiveTask(Task):
 
     def __init__(self, spec: RunSpec, *, data_root: Path | None, device: torch.device) -> None:
         super().__init__(spec, data_root=data_root, device=device)
-        data, task = load(spec.task.dataset, data_root), spec.task
-        assert isinstance(data, Labelled), "the spec's checks let no text through to a contrastive task"
+        task = spec.task
         assert isinstance(task, Contrastive)
-        samples = prepare(
-            data, seed=spec.seed, validation_fraction=spec.data.validation_fraction, limit=spec.data.limit
-        )
+        samples = fitted_samples(spec, data_root)
         if len(samples.input_shape) != 3:
             raise DataError(
                 f"views are made of images (channels, height, width), and a sample has shape {samples.input_shape}; "

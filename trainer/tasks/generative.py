@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from gyrostat.spec.run import RunSpec
 from trainer import pictures
 from trainer.data.batches import Batch, Shuffled
-from trainer.data.datasets import load
+from trainer.data.fitting import fitted_samples
 from trainer.data.generators import generator
-from trainer.data.samples import Labelled, prepare
 from trainer.showcase import Picture
 from trainer.tasks.task import Task
 
@@ -32,11 +31,7 @@ class Generative(Task):
 
     def __init__(self, spec: RunSpec, *, data_root: Path | None, device: torch.device) -> None:
         super().__init__(spec, data_root=data_root, device=device)
-        data = load(spec.task.dataset, data_root)
-        assert isinstance(data, Labelled), "the spec's checks let no text through to a generative task"
-        samples = prepare(
-            data, seed=spec.seed, validation_fraction=spec.data.validation_fraction, limit=spec.data.limit
-        )
+        samples = fitted_samples(spec, data_root)
         train, held_out = scaled(samples.train_inputs, samples.val_inputs)
         self.shape = tuple(samples.input_shape)
         self.batches = Shuffled(

@@ -10,6 +10,7 @@ from gyrostat.spec.run import RunSpec
 from gyrostat.spec.tasks import LanguageModel
 from trainer.data.batches import Batch, Windows, windows
 from trainer.data.datasets import load
+from trainer.data.fitting import window_pool
 from trainer.data.samples import DataError, Text, training_count
 from trainer.models.build import initialized
 from trainer.tasks.task import TASKS, Task, accuracy
@@ -35,7 +36,13 @@ class LanguageModelTask(Task):
                 f"{len(self._held_out)} held-out tokens do not hold a sequence of {self._length} and its target; use a "
                 "smaller data.sequence_length, a larger data.validation_fraction, or more text"
             )
-        self.batches = Windows(tokens[:count], batch_size=spec.data.batch_size, length=self._length, seed=spec.seed)
+        self.batches = Windows(
+            tokens[:count],
+            batch_size=spec.data.batch_size,
+            length=self._length,
+            seed=spec.seed,
+            pool=window_pool(spec, tokens[:count]),
+        )
         probe = self.batches.fixed(spec.data.batch_size)
         self.model = initialized(spec, (self._length,), len(text.vocabulary), samples=probe[:-1], device=device)
 

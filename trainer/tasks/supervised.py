@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from gyrostat.spec.run import RunSpec
 from trainer.data.batches import Batch, Shuffled
-from trainer.data.datasets import load
-from trainer.data.samples import Labelled, prepare
+from trainer.data.fitting import fitted_samples, sample_pool
 from trainer.models.build import initialized
 from trainer.tasks.task import Task
 
@@ -24,16 +23,13 @@ class Supervised(Task):
 
     def __init__(self, spec: RunSpec, *, data_root: Path | None, device: torch.device) -> None:
         super().__init__(spec, data_root=data_root, device=device)
-        data = load(spec.task.dataset, data_root)
-        assert isinstance(data, Labelled), "the spec's checks let no text through to a supervised task"
-        samples = prepare(
-            data, seed=spec.seed, validation_fraction=spec.data.validation_fraction, limit=spec.data.limit
-        )
+        samples = fitted_samples(spec, data_root)
         self.batches = Shuffled(
             samples.train_inputs.to(device),
             samples.train_targets.to(device),
             batch_size=spec.data.batch_size,
             seed=spec.seed,
+            pool=sample_pool(spec, samples.train_inputs, samples.train_targets),
         )
         if not samples.train_targets.is_floating_point():
             self.label_counts = torch.bincount(samples.train_targets.flatten(), minlength=samples.outputs).to(device)

@@ -1,11 +1,16 @@
 """What is done to data, against what the data is."""
 
+import math
 from collections.abc import Iterator
 
 from gyrostat.spec.augmentation import ColourJitter
 from gyrostat.spec.checks.problem import Problem
+from gyrostat.spec.datasets import Shapes
 from gyrostat.spec.files import HuggingFace
 from gyrostat.spec.run import RunSpec
+
+MAX_GENERATED = 2**27
+"""Values of a generated data set: half a gigabyte."""
 
 MIXED_TASKS = ("classification", "regression")
 """Whose targets can be averaged."""
@@ -27,6 +32,7 @@ def problems(spec: RunSpec) -> Iterator[Problem]:
     yield from _mixing_problems(spec)
     yield from _curriculum_problems(spec)
     yield from _noise_problems(spec)
+    yield from _size_problems(spec)
     yield from _column_problems(spec)
 
 
@@ -131,6 +137,18 @@ def _noise_problems(spec: RunSpec) -> Iterator[Problem]:
                 "of its own",
                 mend=f"leave noise.{name} out; use regularization.dropout, or one of {', '.join(NOISED_TASKS)}",
             )
+
+
+def _size_problems(spec: RunSpec) -> Iterator[Problem]:
+    dataset = spec.task.dataset
+    if isinstance(dataset, Shapes) and (values := dataset.rows * math.prod(dataset.sample_shape())) > MAX_GENERATED:
+        yield Problem(
+            path="task.dataset.rows",
+            value=dataset.rows,
+            message=f"{dataset.rows} images with task.dataset.size {dataset.size} are {values:,} values, more than the "
+            f"{MAX_GENERATED:,} that are generated",
+            mend=f"at most {MAX_GENERATED // math.prod(dataset.sample_shape())}, or a smaller size",
+        )
 
 
 def _column_problems(spec: RunSpec) -> Iterator[Problem]:
