@@ -88,6 +88,22 @@ def test_each_loss_falls(loss):
     assert after < before
 
 
+def test_loss_and_validation_answer_what_the_task_says():
+    task = built()
+    loss, measured = task.loss(task.model, task.batch(0))
+    assert loss.requires_grad
+    assert {*measured, *task.validate(task.model, 1)} == set(task.scalars)
+
+
+def test_validation_leaves_model_and_generator_as_they_were_and_says_the_same_again():
+    task = built(model={"kind": "mlp", "depth": 1, "width": 16, "norm": "batch"})
+    before, state = {k: v.clone() for k, v in task.model.state_dict().items()}, torch.get_rng_state()
+    assert task.validate(task.model) == task.validate(task.model)
+    assert task.model.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[name], value) for name, value in task.model.state_dict().items())
+
+
 def test_features_are_what_the_encoder_s_output_reads():
     task = built()
     task.model.eval()

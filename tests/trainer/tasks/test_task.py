@@ -27,6 +27,11 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
         "model": {"kind": "transformer", "depth": 1, "width": 8},
         "data": {"batch_size": 7, "sequence_length": 12, "limit": 2000},
     },
+    "segmentation": {
+        "task": {"kind": "segmentation", "dataset": {"kind": "shapes", "size": 8, "rows": 60}},
+        "model": {"kind": "unet", "depth": 2, "width": 4, "stages": 2, "norm": {"kind": "group", "groups": 2}},
+        "data": {"batch_size": 10},
+    },
 }
 
 
@@ -69,6 +74,7 @@ def test_validation_is_the_mean_over_all_held_out_samples_in_eval_mode(kind):
     if kind == "regression":
         assert got["loss.validation"].item() == pytest.approx((outputs - targets).square().mean().item(), rel=1e-5)
         return
+    outputs = outputs.movedim(1, -1) if kind == "segmentation" else outputs
     flat, wanted = outputs.flatten(0, -2), targets.flatten()
     assert got["loss.validation"].item() == pytest.approx(nn.functional.cross_entropy(flat, wanted).item(), rel=1e-5)
     assert got["accuracy.validation"].item() == pytest.approx(
@@ -150,7 +156,7 @@ def test_the_probe_batch_is_fixed_and_from_the_training_data(kind):
 @every_kind
 @pytest.mark.parametrize("parts", [1, 5, 25])
 def test_micro_batches_give_the_whole_batch_s_loss_and_gradients(kind, parts):
-    size = {"classification": 100, "regression": 25, "language_model": 25}[kind]
+    size = {"classification": 100}.get(kind, 25)
     changes = {"data": {**DOCUMENTS[kind]["data"], "batch_size": size}}
     model = {**DOCUMENTS[kind]["model"], "norm": None}
     whole = train(spec_of(kind, model=model, **changes), 1)
@@ -174,3 +180,43 @@ def test_a_text_too_short_to_hold_anything_out_is_an_error_that_says_what_to_do(
     data = {"batch_size": 7, "sequence_length": 12, "limit": 50}
     with pytest.raises(DataError, match="10 held-out tokens do not hold a sequence of 12"):
         built(spec_of("language_model", data=data))
+
+
+def test_the_input_gradient_norm_is_the_mean_over_single_samples():
+    task = built(spec_of("classification"))
+    got = task.validate(task.model)["generalization.input_gradient_norm"]
+    inputs, targets = next(task.held_out())
+    task.model.eval()
+    norms = []
+    for x, y in zip(inputs[:, None], targets[:, None], strict=True):
+        x.requires_grad_()
+        (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(task.model(x), y), x)
+        norms.append(gradient.norm())
+    assert got.item() == pytest.approx(torch.stack(norms).mean().item(), rel=1e-4)
+    assert all(parameter.grad is None for parameter in task.model.parameters())
+
+
+def test_class_weights_come_from_the_training_labels_and_weigh_validation_too():
+    task = built(spec_of("classification", loss={"kind": "cross_entropy", "class_weights": "balanced"}))
+    labels = torch.cat([task.batches.batch(step)[1] for step in range(14)])
+    weights = len(labels) / (10 * torch.bincount(labels, minlength=10))
+    outputs, (inputs, targets) = task.model, next(task.held_out())
+    task.model.eval()
+    losses = nn.functional.cross_entropy(outputs(inputs), targets, reduction="none")
+    got = task.evaluate(task.model, (inputs, targets))["loss"]
+    assert got.item() == pytest.approx((losses * weights[targets]).mean().item(), rel=0.02), "14 of 1437 are left out"
+    assert got.item() != pytest.approx(losses.mean().item(), rel=1e-4)
+
+
+def test_weights_that_do_not_fit_the_user_s_own_classes_are_an_error_before_training():
+    spec = spec_of("classification", loss={"kind": "focal", "class_weights": [1.0] * 10})
+    wrong = spec.loss.model_copy(update={"class_weights": [1.0, 2.0]})
+    with pytest.raises(DataError, match="2 weights for the 10 classes"):
+        built(spec.model_copy(update={"loss": wrong}))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
+def test_mixed_targets_are_learnt_from(loss):
+    task, losses, _ = train(spec_of("classification", loss=loss, data={"batch_size": 100, "mix": "mixup"}), 3)
+    assert task.batch(0)[1].shape == (100, 10)
+    assert all(torch.tensor(losses).isfinite())
