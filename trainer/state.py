@@ -10,7 +10,7 @@ from trainer.checkpoints import Checkpoint
 from trainer.control import Adjustment
 from trainer.errors import CheckpointError
 from trainer.ranks import Ranks
-from trainer.stabilizers import optimizers
+from trainer.stabilizers import normalization, optimizers
 
 
 class Stateful(Protocol):
@@ -118,7 +118,7 @@ def branch_off(parts: Parts, checkpoint: Checkpoint) -> list[str]:
 
     Step and weights come from the checkpoint; live changes and the best loss are the parent's own and stay with it.
     """
-    notes = _load_model(parts.model, checkpoint.model)
+    notes = _load_model(parts.model, normalization.taken_over(parts.model, checkpoint.model))
     optimizer = None if notes else _fitting_optimizer_state(parts.optimizer, checkpoint.state["optimizer"])
     if optimizer is None:
         notes.append("the optimizer starts anew: its kind or the parameters differ from the parent's")

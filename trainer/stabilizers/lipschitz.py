@@ -50,13 +50,17 @@ class Normalized(nn.Module):
         self._stretch, self._transpose = stretch, transpose
         self.register_buffer("v", _unit(torch.randn(shape, dtype=weight.dtype, device=weight.device)))
         self.register_buffer("u", _unit(stretch(weight, self.v)))
-        self._iterate(weight, WARM_UP)
 
     @torch.no_grad()
     def _iterate(self, weight: Tensor, times: int) -> None:
         for _ in range(times):
             self.u.copy_(_unit(self._stretch(weight, self.v)))
             self.v.copy_(_unit(self._transpose(weight, self.u)))
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """A weight is its own original; the vectors are warmed up for it."""
+        self._iterate(weight, WARM_UP)
+        return weight
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight with which the layer works."""

@@ -1,10 +1,10 @@
 """Normalization layers (brief section 1)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 from gyrostat.spec.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, RmsNorm, WeightNorm
 from trainer.stabilizers.registry import Registry
@@ -89,7 +89,32 @@ def weight_norm(settings: WeightNorm, model: nn.Module, inputs: tuple[Tensor, ..
     """
     for layer in weighted_layers(model):
         parametrizations.weight_norm(layer)
-        direction = layer.get_parameter("parametrizations.weight.original1")
-        none = direction.flatten(1).norm(dim=1) == 0
-        if none.any():
-            direction[none] = torch.randn_like(direction[none])
+        _give_directions(layer)
+
+
+def _give_directions(layer: nn.Module) -> None:
+    direction = layer.get_parameter("parametrizations.weight.original1")
+    none = direction.flatten(1).norm(dim=1) == 0
+    if none.any():
+        direction[none] = torch.randn_like(direction[none])
+
+
+@torch.no_grad()
+def taken_over(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state `tensors` of a model as `model` has it, where parametrizations stand in for weights of that one.
+
+    The weights of layers that are parametrized here and were not there go into `model` at once, as far as they fit.
+    """
+    fitting = dict(tensors)
+    for name, layer in model.named_modules():
+        key = f"{name}.weight" if name else "weight"
+        if key not in tensors or not parametrize.is_parametrized(layer, "weight"):
+            continue
+        computing = layer.get_submodule("parametrizations.weight")
+        like = list(computing.parameters())[-1]
+        if tensors[key].shape == like.shape:
+            layer.weight = fitting.pop(key).to(like)  # computes what the parametrization computes it from
+            if "original1" in dict(computing.named_parameters()):
+                _give_directions(layer)
+            fitting |= computing.state_dict(prefix=f"{name}." * bool(name) + "parametrizations.weight.")
+    return fitting

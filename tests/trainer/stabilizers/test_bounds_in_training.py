@@ -101,3 +101,25 @@ def test_the_training_loss_holds_the_penalty_and_validation_does_not(model):
     assert torch.equal(
         penalized.evaluate(penalized.model, held_out)["loss"], plain.evaluate(plain.model, held_out)["loss"]
     )
+
+
+@pytest.mark.parametrize(
+    "parametrization", ["weight_norm", {"kind": "spectral_norm", "max_norm": 2.0}, OPERATOR], ids=str
+)
+def test_a_fork_that_turns_a_parametrization_on_keeps_its_parent_s_weights(parametrization, tmp_path):
+    trained(document(), tmp_path)
+    parent = CheckpointStore(tmp_path).load("r1", 4)
+    fork = document(parametrization=parametrization, steps=5, optimizer={"kind": "sgd", "learning_rate": 1e-9})
+    task = tasks.build(parse(fork).spec, data_root=None, device=CPU)
+    recording = trained(fork, tmp_path / "fork", run="r2", start=parent, task=task)
+    notes = [data["message"] for kind, _, data in recording.events if kind == "log"]
+    assert not any("keeps its initial value" in note or "no place here" in note for note in notes)
+    for name, layer in task.model.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            ours, theirs = layer.weight.detach().flatten(), parent.model[f"{name}.weight"].flatten()
+            assert torch.cosine_similarity(ours, theirs, dim=0) > 1 - 1e-5
+            if parametrization == "weight_norm":
+                torch.testing.assert_close(ours, theirs)
+            elif parametrization != OPERATOR:
+                matrix = layer.weight.detach().flatten(1)
+                assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(2, rel=0.01)
