@@ -76,9 +76,10 @@ class EncoderDecoder(nn.Module):
         self.stem = blocks.stem(channels, width)
         self.stages = nn.ModuleList(blocks.stage(row) for row in plan)
         skipped = 1 if settings.skips else 0
-        self.decoder = nn.ModuleList(
+        decoder = [
             blocks.block((2 + skipped) * width * 2**stage, width * 2**stage) for stage in range(halvings - 1, -1, -1)
-        )
+        ]
+        self.decoder = nn.ModuleList(decoder) if decoder else None
         self._skips = settings.skips
         self.final = blocks.final(width)
         self.output = nn.Conv2d(width, outputs, 1)
@@ -99,7 +100,7 @@ class EncoderDecoder(nn.Module):
             for block in stage.get_submodule("blocks").children():
                 x = block(x, condition)
             passed.append(x)
-        for block, skipped in zip(self.decoder, reversed(passed[:-1]), strict=True):
+        for block, skipped in zip(self.decoder or (), reversed(passed[:-1]), strict=True):
             x = functional.interpolate(x, size=skipped.shape[-2:])
             x = block(torch.cat((skipped, x), -3) if self._skips else x, condition)
         x = x if self.final is None else self.final(x)
