@@ -18,6 +18,7 @@ from app.services.metrics import Measured
 from app.services.run_view import RunView
 from app.storage.database import Session
 from gyrostat.spec.checks import Problem
+from gyrostat.spec.losses import CLASS_TASKS
 from gyrostat.spec.parse import SpecError, parse
 from gyrostat.spec.probes import PROBES
 
@@ -102,7 +103,7 @@ def _expected(spec: Mapping[str, Any]) -> set[str]:
     }
     if spec["model"]["kind"] != "transformer":
         watched -= set(PROBES["attention"].metrics)
-    always = set(_ALWAYS) - ({"accuracy"} if spec["task"]["kind"] == "regression" else set())
+    always = set(_ALWAYS) - (set() if spec["task"]["kind"] in CLASS_TASKS else {"accuracy"})
     return always | {slug for slug, panel in PANELS.items() if watched & set(panel.metrics)}
 
 

@@ -5,5 +5,6 @@ plotly figure. Importing this package registers every panel; the order of these 
 """
 
 from app.dashboard.panels import training as training  # isort: skip
+from app.dashboard.panels import generative as generative  # isort: skip
 from app.dashboard.panels import layers as layers  # isort: skip
 from app.dashboard.panels import optimizer as optimizer  # isort: skip
