@@ -134,6 +134,30 @@ def text_transformer() -> Document:
     }
 
 
+@preset("Digits, contrastive")
+def digits_contrastive() -> Document:
+    """Three residual blocks learn from pairs of views alone, labels unseen.
+
+    A linear classifier on the features is right on 93.3 % of held-out digits; on those of the untrained net, on 79.2 %.
+    """
+    return {
+        "task": {"kind": "contrastive", "dataset": "digits", "projection": 64},
+        "model": {"kind": "resnet", "depth": 3, "width": 16, "stages": 2, "norm": "batch"},
+        "init": "he_normal",
+        "data": {
+            "batch_size": 128,
+            "augment": [
+                {"kind": "affine", "degrees": 15.0, "translate": 0.1, "scale": 0.15},
+                {"kind": "noise", "probability": 1.0, "sigma": 0.3},
+            ],
+        },
+        "loss": {"kind": "infonce", "temperature": 0.2},
+        "optimizer": {"kind": "adamw", "learning_rate": 0.002},
+        "schedule": "cosine",
+        "steps": 200,
+    }
+
+
 @preset("Digits, diffusion")
 def digits_diffusion() -> Document:
     """A small U-Net predicts the noise at each of 200 diffusion steps; validation loss 0.24, samples look like digits.
@@ -199,6 +223,58 @@ def digits_gan() -> Document:
         "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 50}},
         "validation": {"every": 100},
         "steps": 1500,
+    }
+
+
+@preset("Shapes, U-Net segmentation")
+def shapes_unet() -> Document:
+    """A small U-Net tells discs, rectangles and triangles from a noisy background.
+
+    NN % of held-out pixels right, mean intersection over union NN.
+    """
+    return {
+        "task": {"kind": "segmentation", "dataset": "shapes"},
+        "model": {"kind": "unet", "depth": 3, "width": 8, "stages": 3, "norm": {"kind": "group", "groups": 4}},
+        "init": "he_normal",
+        "data": {"batch_size": 16},
+        "optimizer": {"kind": "adamw", "learning_rate": 0.005},
+        "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 20}},
+        "steps": 300,
+    }
+
+
+@preset("Sequences to reverse, encoder-decoder")
+def transduction() -> Document:
+    """One block on each side, joined by cross-attention, solves it within 100 steps: every held-out sequence is right.
+
+    Without cross-attention it stays at chance, 3 % of tokens.
+    """
+    return {
+        "task": {
+            "kind": "sequence_to_sequence",
+            "dataset": {"kind": "transduction", "operation": "reverse", "alphabet": 32, "length": 16},
+        },
+        "model": {"kind": "transformer", "layout": "encoder_decoder", "depth": 1, "width": 64, "cross": "cross"},
+        "init": {"kind": "xavier_uniform", "gain": 1.0},
+        "optimizer": {"kind": "adamw", "learning_rate": 0.003, "beta2": 0.99},
+        "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 50}},
+        "gradients": {"clip": {"kind": "norm", "max_norm": 1.0}},
+        "steps": 300,
+    }
+
+
+@preset("Digits, transformer over patches")
+def digits_transformer() -> Document:
+    """Two bidirectional blocks over patches of 2 x 2 pixels; validation accuracy 98.3 %."""
+    return {
+        "task": {"kind": "classification", "dataset": "digits"},
+        "model": {"kind": "transformer", "layout": "encoder", "depth": 2, "width": 64},
+        "init": {"kind": "xavier_uniform", "gain": 1.0},
+        "regularization": {"dropout": {"kind": "element", "rate": 0.2}},
+        "optimizer": {"kind": "adamw", "learning_rate": 0.003, "beta2": 0.99, "weight_decay": 0.3},
+        "schedule": {"kind": "cosine", "warmup": {"kind": "linear_warmup", "steps": 50}},
+        "gradients": {"clip": {"kind": "norm", "max_norm": 1.0}},
+        "steps": 600,
     }
 
 

@@ -56,6 +56,8 @@ RESULTS = [
     ("digits-resnet", 40, "accuracy.validation", 0.85),
     ("diabetes-mlp", 200, "loss.validation", 0.5),
     ("text-transformer", 45, "loss.validation", 3.25),
+    ("transduction", 90, "accuracy.validation", 0.95),
+    ("digits-transformer", 60, "accuracy.validation", 0.85),
     ("digits-diffusion", 50, "loss.validation", 0.75),
     ("digits-vae", 100, "loss.validation", 8.0),
     ("digits-gan", 120, "loss.validation", 0.6),
