@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -119,3 +120,76 @@ def test_an_attached_run_an_outside_alert_and_an_unreadable_spec_have_none() -> 
     assert remedies_for(_alert("divergence"), None) == ()
     assert remedies_for(_alert("worker_lost"), PRESETS["digits-mlp"].document) == ()
     assert remedies_for(_alert("divergence"), {"task": "from another version"}) == ()
+
+
+OPTIMIZERS: tuple[Any, ...] = (
+    "rmsprop",
+    "adam",
+    "lion",
+    "muon",
+    "schedule_free",
+    {"kind": "schedule_free", "base": "sgd"},
+    "sam",
+    {"kind": "sam", "base": "adamw"},
+)
+
+
+def _variant(preset: str, **changes: Any) -> dict[str, Any]:
+    """A preset with other parts, spelled out as it is stored."""
+    document: dict[str, Any] = parse(PRESETS[preset].document | changes).spec.model_dump(mode="json")
+    return document
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize(
+    ("schedule", "clip"), [("constant", None), ("linear_warmup", "value"), ("one_cycle", "adaptive")]
+)
+def test_every_offered_patch_fits_every_optimizer_schedule_and_clipping(
+    optimizer: Any, schedule: str, clip: str | None
+) -> None:
+    if "schedule_free" in str(optimizer) and schedule == "one_cycle":
+        schedule = "constant"
+    document = _variant("sick-deep-sigmoid", optimizer=optimizer, schedule=schedule, gradients={"clip": clip})
+    for kind in CURED:
+        if kind == "rank_divergence":
+            continue
+        offered = remedies_for(_alert(kind), document)
+        assert offered, kind
+        for remedy in offered:
+            assert parse(merge_patch(document, remedy.patch)).spec != parse(document).spec
+
+
+def test_the_rate_and_the_optimizer_that_sharpness_awareness_is_around_are_what_changes() -> None:
+    document = _variant("sick-large-rate", optimizer={"kind": "sam", "base": {"learning_rate": 2.5, "kind": "sgd"}})
+    first, *_ = remedies_for(_alert("divergence"), document)
+    assert first.patch == {"optimizer": {"base": {"learning_rate": 0.25}}}
+    assert first.control == {"learning_rate_factor": 0.1}
+    sigmoid = _variant("sick-deep-sigmoid", optimizer="sam")
+    offered = {remedy.stabilizer: remedy for remedy in remedies_for(_alert("update_ratio"), sigmoid)}
+    relu = parse(merge_patch(sigmoid, offered["activation.relu"].patch)).spec
+    assert relu.optimizer.kind == "sam"
+    assert relu.optimizer.learning_rate == pytest.approx(0.01)
+
+
+def test_a_second_moment_that_lags_is_hurried_in_whatever_has_one() -> None:
+    def offered(optimizer: Any) -> Any:
+        document = _variant("text-transformer", optimizer=optimizer, schedule="constant")
+        return {remedy.title: remedy for remedy in remedies_for(_alert("loss_spike"), document)}
+
+    assert offered("adam")["Smaller β₂"].patch == {"optimizer": {"beta2": 0.95}}
+    assert offered("adam")["Smaller β₂"].stabilizer == "optimizer.adam"
+    assert offered("schedule_free")["Smaller β₂"].stabilizer == "optimizer.schedule_free"
+    around = offered({"kind": "sam", "base": "adamw"})["Smaller β₂"]
+    assert (around.stabilizer, around.patch) == ("optimizer.adamw", {"optimizer": {"base": {"beta2": 0.95}}})
+    for without in ("lion", "muon", "rmsprop", {"kind": "schedule_free", "base": "sgd"}):
+        assert "Smaller β₂" not in offered(without)
+
+
+def test_a_warmup_that_is_the_whole_schedule_becomes_longer_and_one_cycle_keeps_its_own() -> None:
+    warm = _variant("digits-mlp", schedule={"kind": "linear_warmup", "steps": 20})
+    titles = {remedy.stabilizer: remedy for remedy in remedies_for(_alert("sharpness"), warm)}
+    assert titles["schedule.linear_warmup"].patch == {"schedule": {"kind": "linear_warmup", "steps": 60}}
+    cycle = {
+        remedy.stabilizer for remedy in remedies_for(_alert("sharpness"), _variant("digits-mlp", schedule="one_cycle"))
+    }
+    assert "schedule.linear_warmup" not in cycle

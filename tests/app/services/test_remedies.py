@@ -1,6 +1,7 @@
 """Applying remedies to forks and to running trainings, and judging what came of it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,3 +148,18 @@ def test_forks_made_without_a_remedy_are_not_judged(database: Database) -> None:
     fork = database.write(lambda session: runs.fork(session, sender.run_id, from_step=None, patch={}, now=at(100)))
     database.write(lambda session: runs.stop(session, fork.id, at(200)))
     assert [change.kind for change in alert(database, found.id).changes] == ["opened"]
+
+
+@pytest.mark.parametrize(
+    ("patch", "fits"),
+    [
+        ({"optimizer": {"learning_rate": 0.1}}, True),
+        ({"optimizer": {"base": {"learning_rate": 0.1}}}, True),
+        ({"optimizer": {"kind": "adamw"}}, False),
+        ({"optimizer": {"base": {"kind": "adamw"}}}, False),
+        ({"gradients": {"clip": "norm"}}, True),
+        ({"schedule": {"warmup": "linear_warmup"}}, False),
+    ],
+)
+def test_a_fork_starts_from_a_checkpoint_where_its_state_is_of_use(patch: dict[str, Any], fits: bool) -> None:
+    assert remedies._fits_checkpoint(patch) == fits
