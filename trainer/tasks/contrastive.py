@@ -159,8 +159,9 @@ class ContrastiveTask(Task):
         held = self._samples
         inputs, labels = self.batches.fixed(PROBE_SAMPLES)
         wanted = held.val_targets[:PROBE_SAMPLES]
+        size = self.spec.data.batch_size
         features, others = (
-            torch.cat([model.features(part) for part in whole.split(self.spec.data.batch_size)])
+            torch.cat([model.features(whole[start : start + size]) for start in range(0, len(whole), size)])
             for whole in (inputs, held.val_inputs[:PROBE_SAMPLES])
         )
         return probe_accuracy(features, labels, others, wanted, held.outputs)

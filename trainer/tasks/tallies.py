@@ -35,7 +35,7 @@ def recall_shares(logits: Tensor, targets: Tensor) -> Tensor:
 
 def worst_recall(shares: Tensor) -> Tensor:
     """The smallest recall of any class that was there, from the mean of `recall_shares`; 0-dim."""
-    present, right = shares
+    present, right = shares.unbind()
     return torch.where(present > 0, right / present.clamp_min(torch.finfo(present.dtype).tiny), 1.0).min()
 
 
@@ -55,13 +55,14 @@ def mean_iou(shares: Tensor) -> Tensor:
 
     Source: Everingham et al. 2010, International Journal of Computer Vision 88.
     """
-    wanted, said, both = shares
+    wanted, said, both = shares.unbind()
     union = wanted + said - both
     seen = union > 0
-    return torch.where(seen, both / torch.where(seen, union, 1.0), 0.0).sum() / seen.sum()
+    overlaps = torch.where(seen, both / torch.where(seen, union, 1.0), 0.0)
+    return overlaps.sum() / seen.sum()
 
 
 def _shares(places: Tensor, values: Tensor, length: int) -> Tensor:
     """(length,): the sum of `values` (N,) at each of their `places` (N,), over N."""
-    # as a product with indicators, whose order of summation is fixed on every device
-    return values @ functional.one_hot(places, length).to(values.dtype) / len(values)
+    # by indicators: the order of summation is fixed on every device, and autocast leaves elementwise products alone
+    return (functional.one_hot(places, length) * values.unsqueeze(1)).sum(0) / len(values)

@@ -28,7 +28,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
         "data": {"batch_size": 7, "sequence_length": 12, "limit": 2000},
     },
     "segmentation": {
-        "task": {"kind": "segmentation", "dataset": {"kind": "shapes", "size": 8, "rows": 60}},
+        "task": {"kind": "segmentation", "dataset": {"kind": "shapes", "size": 8, "rows": 120}},
         "model": {"kind": "unet", "depth": 2, "width": 4, "stages": 2, "norm": {"kind": "group", "groups": 2}},
         "data": {"batch_size": 10},
     },
