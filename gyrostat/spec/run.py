@@ -9,6 +9,7 @@ from gyrostat.spec.catalogue import Settings, Shorthand
 from gyrostat.spec.data import Batching
 from gyrostat.spec.gradients import Gradients
 from gyrostat.spec.initialization import Initialization, ZeroLast
+from gyrostat.spec.linearized import Linearized
 from gyrostat.spec.lipschitz import Lipschitz, Parametrization
 from gyrostat.spec.losses import Loss
 from gyrostat.spec.noise import Noise
@@ -54,6 +55,8 @@ class RunSpec(Settings):
     """How samples reach the model."""
     noise: Noise = Noise()
     """Noise that is added on purpose, while training."""
+    linearized: Annotated[Linearized, Shorthand] | None = None
+    """Training of the net's linearization around its start; null trains the net itself."""
     optimizer: Optimizer
     """What turns gradients into updates."""
     schedule: Schedule = Constant()

@@ -20,7 +20,7 @@ from trainer.models import (  # noqa: F401  (each registers its architecture)
     unet,
 )
 from trainer.models.registry import MODELS
-from trainer.stabilizers import dropout, initialization, lipschitz, normalization
+from trainer.stabilizers import dropout, initialization, linearized, lipschitz, normalization
 
 
 def build(
@@ -75,4 +75,5 @@ def initialized(
         dropout.drop_weights(network, spec.regularization.dropconnect)
         if spec.parametrization is not None:
             parametrize(network, spec.parametrization, samples)
+        network = linearized.linearize(network, spec.linearized)
     return network.to(device)

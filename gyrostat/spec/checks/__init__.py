@@ -9,6 +9,7 @@ from gyrostat.spec.checks import (
     data,
     general,
     generative,
+    linearized,
     losses,
     norms,
     optimization,
@@ -31,6 +32,7 @@ _PROBLEMS = (
     systems.problems,
     generative.problems,
     weights.problems,
+    linearized.problems,
 )
 _WARNINGS = (
     general.warnings,
