@@ -37,7 +37,7 @@ def ntk(model: nn.Module, inputs: tuple[Tensor, ...], *, parameters: Parameters 
             torch.autograd.grad(output, list(leaves.values()), retain_graph=True, materialize_grads=True)
             for output in outputs
         ]
-    kernel = outputs.new_zeros(len(rows), len(rows), requires_grad=False)
+    kernel: Tensor = outputs.new_zeros(len(rows), len(rows), requires_grad=False)
     for gradients in zip(*rows, strict=True):
         part = torch.stack([gradient.flatten() for gradient in gradients])
         kernel.addmm_(part, part.mT)
@@ -49,7 +49,8 @@ def kernel_change(before: Tensor, after: Tensor) -> Tensor:
 
     Source: Lee et al. 2019, arXiv 1902.06720, whose relative change in Frobenius norm this is.
     """
-    return torch.linalg.matrix_norm(after - before) / torch.linalg.matrix_norm(before)
+    change: Tensor = torch.linalg.matrix_norm(after - before) / torch.linalg.matrix_norm(before)
+    return change
 
 
 def kernel_distance(before: Tensor, after: Tensor) -> Tensor:
@@ -57,7 +58,9 @@ def kernel_distance(before: Tensor, after: Tensor) -> Tensor:
 
     Source: Fort et al. 2020, arXiv 2010.15110 (kernel distance).
     """
-    return 1 - (before * after).sum() / (torch.linalg.matrix_norm(before) * torch.linalg.matrix_norm(after))
+    sizes = torch.linalg.matrix_norm(before) * torch.linalg.matrix_norm(after)
+    distance: Tensor = 1 - (before * after).sum() / sizes
+    return distance
 
 
 def kernel_drift(model: nn.Module, inputs: tuple[Tensor, ...], before: Parameters, after: Parameters) -> Tensor:

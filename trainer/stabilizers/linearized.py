@@ -1,7 +1,6 @@
 """Linearized training (brief section 8)."""
 
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,9 +61,11 @@ class Linearization(nn.Module):
             duals = {}
             for name, parameter in network.named_parameters():
                 start = self.start.get_buffer(_flat(name))
-                duals[name] = forward_ad.make_dual(start, parameter - start)
-            value, change = forward_ad.unpack_dual(functional_call(network, duals, inputs))
-            return value if change is None else value + change
+                duals[name] = forward_ad.make_dual(start, parameter - start)  # type: ignore[no-untyped-call]
+            answer = functional_call(network, duals, inputs)
+            value, change = forward_ad.unpack_dual(answer)  # type: ignore[no-untyped-call]
+            expanded: Tensor = value if change is None else value + change
+            return expanded
 
 
 def _flat(name: str) -> str:
@@ -76,5 +77,4 @@ def _prepare_forward_mode() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         with forward_ad.dual_level():
-            unused: Any = forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
-            del unused
+            forward_ad.make_dual(torch.zeros(()), torch.zeros(()))  # type: ignore[no-untyped-call]
