@@ -70,10 +70,11 @@ class Passes:
         share. `last=False`: another pass follows before the step, which is made with that one's gradient (SAM).
         """
         totals: dict[str, Tensor] = {}
-        parts = list(micro_batches(self._accumulation, self._ranks.share(batch)))
+        parts = list(micro_batches(self._accumulation, batch))
         for number, (part, weight) in enumerate(parts, start=1):
             with self._pass(reduce=number == len(parts)):
-                loss, measured = self._objective(*part)
+                # a share of each micro-batch: joint statistics are then of the same samples as in one process
+                loss, measured = self._objective(*self._ranks.share(part))
                 self.numbers.scaled(loss * weight).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss.train": loss.detach(), **measured}.items():
                 totals[name] = value * weight + totals[name] if name in totals else value * weight
