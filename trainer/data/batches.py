@@ -132,7 +132,7 @@ class Windows(Batches):
 
     def batch(self, step: int) -> Batch:
         """Inputs and targets, both (batch_size, length)."""
-        pool = None if self._pool is None else self._pool.at(step)
+        pool = None if self._pool is None or self._pool.whole(step) else self._pool.at(step)
         return self._drawn(self._batch_size, generator(self._seed, "windows", step), pool)
 
     def epoch(self, step: int) -> float:
