@@ -13,6 +13,7 @@ from gyrostat.spec.schedules import Constant, CosineWarmRestarts, LinearWarmup, 
 def problems(spec: RunSpec) -> Iterator[Problem]:
     """What cannot be trained."""
     yield from _schedule_problems(spec)
+    yield from _average_problems(spec)
     yield from _decay_problems(spec)
 
 
@@ -53,6 +54,17 @@ def _schedule_problems(spec: RunSpec) -> Iterator[Problem]:
             value=schedule.kind,
             message=f"optimizer.kind 'schedule_free' averages in place of a rate that falls, as {schedule.kind!r} does",
             mend="schedule 'constant' (with schedule.warmup) or 'linear_warmup', or another optimizer",
+        )
+
+
+def _average_problems(spec: RunSpec) -> Iterator[Problem]:
+    if isinstance(spec.optimizer, ScheduleFree) and spec.lipschitz.weight_clip is not None:
+        yield Problem(
+            path="lipschitz.weight_clip",
+            value=spec.lipschitz.weight_clip.kind,
+            message="optimizer.kind 'schedule_free' computes the weights of each step from two sequences of its own, "
+            "which lipschitz.weight_clip does not bound",
+            mend="lipschitz.gradient_penalty or a spectral parametrization, or another optimizer",
         )
 
 

@@ -27,6 +27,7 @@ DECAY = {"regularization": {"weight_decay": "decoupled"}}
         ),
         (SCHEDULE_FREE | {"schedule": "cosine"}, "schedule.kind", "'constant'"),
         (SCHEDULE_FREE | {"schedule": "one_cycle"}, "schedule.kind", "'linear_warmup'"),
+        (SCHEDULE_FREE | {"lipschitz": {"weight_clip": "weight_clip"}}, "lipschitz.weight_clip", "gradient_penalty"),
         (
             DECAY | {"optimizer": {"kind": "sgd", "weight_decay": 0.1}},
             "optimizer.weight_decay",
