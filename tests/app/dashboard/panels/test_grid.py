@@ -1,8 +1,11 @@
 """Maps of layers over steps as data: rows, groups, what is not finite."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from app.dashboard.panels.generic import generic_panel
 from app.dashboard.panels.grid import figure_of, grid_of, shortened
 from app.dashboard.panels.registry import Options
 from app.series import Series
@@ -104,3 +107,13 @@ def test_names_reach_the_labels_escaped_and_shortened_in_their_middle():
     assert shortened("blocks.12.attention.output.weight", 16) == "blo.12…ut.weight"
     assert len(shortened("x" * 256)) == 26
     assert shortened("short") == "short"
+
+
+@pytest.mark.parametrize("gaps", [[[0, 0], [0, 0]], [[0, 0], [0, 0.5]], [[0, 0], [0, np.inf]]])
+def test_ranks_are_drawn_under_their_names_in_step_and_out_of_it(gaps):
+    found = series(gaps, names=["rank 0", "rank 1"])
+    of_ranks = replace(found, axis="rank", metric="rank.parameter_digest_gap")
+    drawn = generic_panel(of_ranks.metric, "rank", "").draw({of_ranks.metric: of_ranks}, OPTIONS)
+    assert drawn.data[0]["y"] == ["rank 0", "rank 1"]
+    assert "of 2 ranks over 2 steps" in drawn.summary
+    assert len(drawn.data) == (2 if np.isinf(gaps[1][1]) else 1), "an infinite gap has a colour of its own"
