@@ -227,7 +227,7 @@ class Gaussians(Dataset):
 
     entry: ClassVar[DatasetEntry] = DatasetEntry(
         title="A ring of Gaussians in the plane",
-        tasks=("classification", "gan"),
+        tasks=("classification", "denoising", "vae", "gan"),
         form="table",
         shape=(2,),
         outputs=8,

@@ -202,3 +202,18 @@ def test_the_steepest_slope_of_a_linear_critic_is_its_weights_length() -> None:
     weights = dict(model.critic.named_parameters())
     length = torch.linalg.vector_norm(weights["output.weight"])
     assert float(task.validate(model)["gan.lipschitz"]) == pytest.approx(length.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gan", "vae", "denoising"])
+def test_points_are_shown_over_the_data_and_their_modes_counted(kind: str) -> None:
+    ring = {"kind": "gaussians", "modes": 4, "rows": 200}
+    given = {**document("vae"), "task": {"kind": kind, "dataset": ring}}
+    task = tasks.build(parse(given).spec, data_root=None, device=CPU)
+    shown = task.samples(task.model)
+    assert shown is not None
+    assert shown.pixels.shape == (200, 200, 4)
+    colours = {tuple(colour) for colour in shown.pixels.reshape(-1, 4)}
+    assert len(colours) == 3  # nothing, data, samples
+    validated = task.validate(task.model)
+    assert ("gan.modes" in validated) == (kind == "gan")
+    assert torch.isfinite(validated["loss.validation"])
