@@ -244,10 +244,7 @@ def adaptive(case: Case) -> Iterator[Remedy]:
     if case.stepping.kind != "sgd":
         return  # all others scale each weight's, or each matrix's, step already, or average in their own way
     patch = case.optimizer_patch({"kind": "adamw", "learning_rate": 0.001})
-    reason = (
-        "Gradients differ by orders of magnitude between layers; AdamW gives each weight a step of its own "
-        "gradients' scale."
-    )
+    reason = "Gradients differ by orders of magnitude between layers; AdamW scales each weight's step by its own."
     yield _technique("optimizer.adamw", patch, reason)
 
 
