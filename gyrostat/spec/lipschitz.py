@@ -68,7 +68,8 @@ class InputGradient(Technique):
         formula="L ← L + λ·mean_n ‖∂L_n/∂x_n‖₂², L_n the loss of sample n",
         controls="how much a small change of a sample can change its loss",
         when="Too little data, or inputs that are noisy or can be tampered with; a step costs about twice as much. "
-        "With batch normalization a sample's gradient also holds its part in the others' statistics.",
+        "With batch normalization a sample's gradient also holds its part in the others' statistics. In fp16 it is "
+        "taken of the unscaled loss and can underflow; take bf16.",
         treats=("sharpness",),
         source="Drucker and Le Cun 1992, IEEE Transactions on Neural Networks 3(6), Improving generalization "
         "performance using double backpropagation",

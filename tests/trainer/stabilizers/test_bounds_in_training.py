@@ -10,6 +10,7 @@ from gyrostat.spec.parse import parse
 from tests.trainer.recording import trained
 from trainer import tasks
 from trainer.checkpoints import CheckpointStore
+from trainer.stabilizers import lipschitz
 
 CPU = torch.device("cpu")
 OPERATOR = {"kind": "spectral_norm", "norm": "operator"}
@@ -123,3 +124,19 @@ def test_a_fork_that_turns_a_parametrization_on_keeps_its_parent_s_weights(param
             elif parametrization != OPERATOR:
                 matrix = layer.weight.detach().flatten(1)
                 assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(2, rel=0.01)
+
+
+def test_of_an_adversarial_task_only_the_critic_is_clipped():
+    given = document(
+        task={"kind": "gan", "dataset": "gaussians"},
+        model={"kind": "mlp", "depth": 1, "width": 8},
+        lipschitz={"weight_clip": {"limit": 0.01}},
+    )
+    spec = parse(given).spec
+    task = tasks.build(spec, data_root=None, device=CPU)
+    lipschitz.clip_weights(spec.lipschitz.weight_clip, task.bounded)
+    largest = {
+        part: max(p.abs().max().item() for p in getattr(task.model, part).parameters() if p.ndim > 1)
+        for part in ("critic", "generator")
+    }
+    assert largest["critic"] <= 0.01 < largest["generator"]
