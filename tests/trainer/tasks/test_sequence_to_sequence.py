@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import pytest
@@ -6,12 +7,13 @@ from torch import nn
 
 from gyrostat.spec.parse import parse
 from gyrostat.spec.run import RunSpec
+from tests.trainer.recording import document, trained
 from tests.trainer.tasks.training import CPU, train
 from trainer import tasks
 
 
 def spec_of(**changes: Any) -> RunSpec:
-    document = {
+    whole = {
         "task": {
             "kind": "sequence_to_sequence",
             "dataset": {"kind": "transduction", "alphabet": 6, "length": 4, "rows": 500},
@@ -28,7 +30,7 @@ def spec_of(**changes: Any) -> RunSpec:
         "data": {"batch_size": 50},
         "steps": 200,
     }
-    return parse({**document, **changes}).spec
+    return parse({**whole, **changes}).spec
 
 
 def built(**changes: Any) -> tasks.Task:
@@ -83,3 +85,22 @@ def test_cross_attention_solves_what_cannot_be_solved_without_it():
     right = (greedy(task.model, source, 6) == target).all(1).float().mean()
     assert right.item() == pytest.approx(reached["sequence_accuracy.validation"].item(), abs=1e-6)
     assert right > 0.2
+
+
+def test_the_attention_probe_sees_every_head_and_changes_no_loss(tmp_path):
+    small = {"steps": 4, "validation": {"every": 4, "max_batches": 1}, "data": {"batch_size": 8}}
+    heads = {"attention": {"kind": "multi_head", "heads": 2}, "cross": {"kind": "cross", "heads": 1}}
+    given = document("transduction", **small, model=heads, schedule={"warmup": {"steps": 2}})
+    given["probes"] = {"budget": None, "attention": {"every": 2}}
+    watched = trained(given, tmp_path / "watched")
+    bare = trained({**given, "probes": {"attention": {"enabled": False}}}, tmp_path / "bare")
+    assert watched.scalars("loss.train") == bare.scalars("loss.train")
+    assert watched.scalars("loss.validation") == bare.scalars("loss.validation")
+    assert "probe_disabled" not in watched.kinds()
+    names = ["encoder.blocks.0.attention#0", "encoder.blocks.0.attention#1", "decoder.blocks.0.attention#0"]
+    names += ["decoder.blocks.0.attention#1", "decoder.blocks.0.cross_attention#0"]
+    assert watched.layouts[-1].axes["head"] == names
+    for step in (1, 2, 4):
+        entropies = watched.frames[step]["attention.entropy"]
+        assert ((entropies > 0) & (entropies <= math.log(16) + 1e-6)).all()
+    assert "attention.entropy" not in watched.frames[3]
