@@ -65,7 +65,7 @@ def test_a_box_that_is_not_clipped_has_the_area_that_was_drawn():
     for seed in range(300):
         rows, columns = of(CutMix(), seed=seed, shape=(1, 100, 100)).box
         sides = rows.stop - rows.start, columns.stop - columns.start
-        if 0 < rows.start and rows.stop < 100 and 0 < columns.start and columns.stop < 100:
+        if rows.start > 0 and rows.stop < 100 and columns.start > 0 and columns.stop < 100:
             unclipped += 1
             assert sides[0] == sides[1]
     assert unclipped > 30
