@@ -147,13 +147,12 @@ class _Training:
 
     def goes_on(self, control: Control) -> bool:
         """Takes up what a person or a detector asked for meanwhile; False where that is the end. All ranks agree."""
-        going = control.ending is None
-        if going:
-            for change in control.adjustments():
-                self.adjust(change)
-            if control.trouble:
-                control.trouble = False
-                self.probes.tighten(TIGHTEN_STEPS)
+        going = control.ending is None  # looked at first: a change that was asked for before the end is on record
+        for change in control.adjustments():
+            self.adjust(change)
+        if control.trouble:
+            control.trouble = False
+            self.probes.tighten(TIGHTEN_STEPS)
         done = self.done
         limit = math.inf if done.clip_norm is None else done.clip_norm
         led, done.learning_rate_factor, limit = self.ranks.led([going, done.learning_rate_factor, limit])
