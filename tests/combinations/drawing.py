@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gyrostat.spec.catalogue import STABILIZERS
+from gyrostat.spec.catalogue import STABILIZERS, merge_patch
 from gyrostat.spec.data import DATASETS
 from gyrostat.spec.parse import SpecError, parse
 from gyrostat.spec.run import RunSpec
@@ -76,22 +76,19 @@ LEFT_OUT = {"task", "dataset", "rules", "threads", "distributed", "budget"}
 """Fields that the drawing leaves alone; task and data set are drawn by themselves, and ranks have their own tests."""
 
 
-def drawn(seed: int, *, holding: str | None = None, tries: int = 20_000) -> Document:
-    """A valid document, the same for the same seed; with `holding`, one that holds that technique.
+def drawn(seed: int, *, holding: str | None = None, also: Document | None = None, tries: int = 20_000) -> Document:
+    """A valid document, the same for the same seed.
+
+    With `holding` it holds that technique; the merge patch `also` is applied to whatever is drawn.
 
     Raises:
         AssertionError: no valid document was found, so that space is empty or nearly so.
     """
     source = random.Random(seed)
     for _ in range(tries):
-        document = _document(source, holding)
-        if holding is not None and not _holds(document, STABILIZERS[holding]):
-            continue
-        try:
-            parse(document)
-        except SpecError:
-            continue
-        return document
+        document = _mended(merge_patch(_document(source, holding), also or {}), source)
+        if document is not None and merge_patch(document, also or {}) == document and _holds(document, holding):
+            return document
     raise AssertionError(f"no valid spec that holds {holding} in {tries} tries with seed {seed}")
 
 
@@ -219,13 +216,34 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
-def _holds(document: Any, technique: type[BaseModel]) -> bool:
-    """Whether the document, written out, holds the technique."""
-    try:
-        spec = parse(document).spec
-    except SpecError:
-        return False
-    return any(isinstance(part, technique) for part in parts(spec))
+def _mended(document: Document, source: random.Random, *, rounds: int = 8) -> Document | None:
+    """The document without what its problems name, a required part of it drawn again; None where that does not help."""
+    for _ in range(rounds):
+        try:
+            parse(document)
+        except SpecError as error:
+            for problem in error.problems:
+                _redraw(document, problem.path.split("."), source)
+        else:
+            return document
+    return None
+
+
+def _redraw(document: Document, path: list[str], source: random.Random) -> None:
+    section = path[0]
+    if section == "model":
+        document["model"] = _value(RunSpec.model_fields["model"].annotation, None, "model", source, None)
+    elif section == "task":
+        document["task"] = _task(source)
+    elif len(path) > 1 and path[1] != "kind" and isinstance(document.get(section), dict):
+        document[section].pop(path[1], None)
+    elif not RunSpec.model_fields[section].is_required():
+        document.pop(section, None)
+
+
+def _holds(document: Document, holding: str | None) -> bool:
+    """Whether the valid document, written out, holds the technique."""
+    return holding is None or any(isinstance(part, STABILIZERS[holding]) for part in parts(parse(document).spec))
 
 
 def parts(spec: BaseModel) -> Iterator[BaseModel]:
