@@ -12,7 +12,7 @@ from typing import Any
 
 from app.alerts import reading
 from app.alerts.model import AlertChange, Remedy
-from gyrostat.spec.architectures import Mlp, ResNet, Transformer
+from gyrostat.spec.architectures import Mlp, ResNet, Transformer, UNet
 from gyrostat.spec.catalogue import STABILIZERS, merge_patch
 from gyrostat.spec.checks import SATURATING, nearest_divisor
 from gyrostat.spec.gradients import ClipNorm
@@ -173,7 +173,7 @@ def normalize(case: Case) -> Iterator[Remedy]:
 def residual(case: Case) -> Iterator[Remedy]:
     """Skip connections, where the architecture has room for them."""
     model = case.spec.model
-    if not isinstance(model, Mlp | ResNet | Transformer) or model.connection is not None or model.depth < 2:
+    if not isinstance(model, Mlp | ResNet | Transformer | UNet) or model.connection is not None or model.depth < 2:
         return
     reason = (
         f"{model.depth} layers without a skip connection: with one, the gradient also reaches the first layer "
@@ -211,16 +211,14 @@ def smooth_activation(case: Case) -> Iterator[Remedy]:
 
 
 def fitting_init(case: Case) -> Iterator[Remedy]:
-    """The initialization derived for the activation."""
-    saturating = case.spec.model.activation.kind in SATURATING
-    kind = "xavier_normal" if saturating else "he_normal"
+    """The initialization derived for the activation; where that is there, one that is measured on data."""
+    law = "xavier_normal" if case.spec.model.activation.kind in SATURATING else "he_normal"
     now = case.spec.init.kind if case.spec.init is not None else "torch's default"
-    if now.startswith(kind.partition("_")[0]):
+    if now == "lsuv":
         return
-    reason = (
-        f"The weights start by {now}; {kind} keeps the scale of signals over depth under "
-        f"{case.spec.model.activation.kind}."
-    )
+    kind, scale = (law, "keeps") if not now.startswith(law.partition("_")[0]) else ("lsuv", "measures and sets")
+    activation = case.spec.model.activation.kind
+    reason = f"The weights start by {now}; {kind} {scale} the scale of signals over depth under {activation}."
     yield _technique(f"init.{kind}", {"init": {"kind": kind}}, reason)
 
 

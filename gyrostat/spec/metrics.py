@@ -29,7 +29,7 @@ class Metric:
 _ALL = (
     Metric(name="loss.train", unit="1", axis="run", log=True,
            description="Training loss of the step's whole batch, before the update, mean over samples: with "
-                       "label smoothing, penalties and teacher, where there are any. Of adversarial training: the energy "
+                       "label smoothing, penalties and teacher, where there are any. Of adversarial training: energy "
                        "distance of data and samples, √(2·E‖x − y‖ − E‖x − x′‖ − E‖y − y′‖), mean over micro-batches."),
     Metric(name="loss.validation", unit="1", axis="run", log=True,
            description="Mean loss over the held-out data, eval mode, after the step: the plain loss, "

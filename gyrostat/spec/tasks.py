@@ -112,7 +112,15 @@ class Gan(Settings):
 
 
 Task = Annotated[
-    Classification | Regression | LanguageModel | SequenceToSequence | Segmentation | Contrastive | Denoising | Vae | Gan,
+    Classification
+    | Regression
+    | LanguageModel
+    | SequenceToSequence
+    | Segmentation
+    | Contrastive
+    | Denoising
+    | Vae
+    | Gan,
     Field(discriminator="kind"),
 ]
 """Any task."""

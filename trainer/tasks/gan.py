@@ -11,8 +11,8 @@ from trainer.data.batches import Batch
 from trainer.data.generators import generator
 from trainer.models.adversarial import Adversarial
 from trainer.models.build import initialized
-from trainer.stabilizers.adversarial import critic_loss, energy_distance, generator_loss, modes_hit
 from trainer.stabilizers.lipschitz import gradient_penalty
+from trainer.tasks.adversarial import critic_loss, energy_distance, generator_loss, modes_hit
 from trainer.tasks.generative import Generative
 from trainer.tasks.task import TASKS
 

@@ -48,7 +48,7 @@ def shifted(pairs: Batch, start: int) -> Batch:
 
 @TASKS.implements(SequenceToSequence)
 class SequenceToSequenceTask(Task):
-    """Pairs, which lie on the device as a whole; each target is predicted token by token, reading its true beginning."""
+    """Pairs, which lie on the device as a whole; targets are predicted token by token, reading their true beginning."""
 
     scalars = (
         "accuracy.train",

@@ -22,9 +22,7 @@ def test_models_that_fit_are_taken(task: dict[str, object], model: str) -> None:
     assert parse(document(task=task, model=model)).spec.task.kind == task["kind"]
 
 
-@pytest.mark.parametrize(
-    ("task", "model"), [(GAN, "unet"), (VAE, "fpn"), (DENOISING, "cnn"), (DENOISING, "resnet")]
-)
+@pytest.mark.parametrize(("task", "model"), [(GAN, "unet"), (VAE, "fpn"), (DENOISING, "cnn"), (DENOISING, "resnet")])
 def test_models_that_do_not_fit_are_refused_with_those_that_do(task: dict[str, object], model: str) -> None:
     problem = problems(task=task, model=model)["model.kind"]
     assert str(task["kind"]) in problem.message

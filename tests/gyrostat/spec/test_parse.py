@@ -93,7 +93,7 @@ def test_an_unknown_key_like_nothing_known_lists_what_is_known() -> None:
         ({"model": {}}, "model.kind", None, "use one of mlp, cnn, resnet, densenet, highway_net, transformer, unet,"),
         ({"model": {"kind": "mlp", "norm": "bath"}}, "model.norm.kind", "bath", "did you mean 'batch'?"),
         ({"model": {"kind": "mlp", "connection": "dens"}}, "model.connection.kind", "dens", "'dense'"),
-        ({"optimizer": {"learning_rate": 1}}, "optimizer.kind", None, "use one of sgd, adamw"),
+        ({"optimizer": {"learning_rate": 1}}, "optimizer.kind", None, "use one of sgd, rmsprop, adam, adamw"),
         ({"task": {"kind": "classification", "dataset": "mnist"}}, "task.dataset.kind", "mnist", "use one of digits"),
     ],
 )

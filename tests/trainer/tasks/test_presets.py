@@ -54,6 +54,7 @@ RESULTS = [
     ("digits-mlp", 200, "accuracy.validation", 0.95),
     ("digits-cnn", 50, "accuracy.validation", 0.85),
     ("digits-resnet", 40, "accuracy.validation", 0.85),
+    ("digits-enriched", 120, "accuracy.validation", 0.6),
     ("diabetes-mlp", 200, "loss.validation", 0.5),
     ("text-transformer", 45, "loss.validation", 3.25),
     ("transduction", 90, "accuracy.validation", 0.95),

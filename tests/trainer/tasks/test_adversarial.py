@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from trainer.stabilizers import adversarial
+from trainer.tasks import adversarial
 
 
 def _scores() -> tuple[torch.Tensor, torch.Tensor]:
