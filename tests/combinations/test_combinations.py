@@ -39,11 +39,15 @@ IN_PIECES = {"precision": {"kind": "bf16"}, "accumulation": {"kind": "micro_batc
 """Every technique works under autocast to bf16 and in micro-batches."""
 
 
+FULL_PRECISION = {name for name, technique in STABILIZERS.items() if "full precision" in technique.entry.when}
+"""Techniques whose entry says that they cannot work under autocast; the spec's checks refuse it."""
+
+
 def document_of(seed: int) -> dict[str, Any]:
     """The seed's document: the techniques take turns to lead, the second time round in bf16 and in micro-batches."""
     turn, place = divmod(seed, len(LEADERS))
     name = LEADERS[place]
-    together = turn == 1 and not name.startswith(("precision.", "accumulation."))
+    together = turn == 1 and not name.startswith(("precision.", "accumulation.")) and name not in FULL_PRECISION
     return drawn(seed, holding=name, also=IN_PIECES if together else None)
 
 

@@ -44,3 +44,11 @@ def problems(spec: RunSpec) -> Iterator[Problem]:
             "of which the linearization is made",
             mend="parametrization null, or linearized null",
         )
+    if spec.precision.kind != "fp32":
+        yield Problem(
+            path="linearized",
+            value=spec.linearized.kind,
+            message="a linearization lives on small differences from the start, which precision "
+            f"{spec.precision.kind!r} rounds away",
+            mend="precision 'fp32', or linearized null",
+        )
