@@ -103,6 +103,9 @@ def _document(source: random.Random, holding: str | None) -> Document:
     document["steps"] = STEPS
     document["checkpoints"] = {"every": 1, "keep": 10}
     document["validation"] = {"every": 2, "max_batches": 1}
+    # most of a test's time would go into eigenvalues, which have tests of their own
+    curvature = {"max_products": 3, "batch_size": 4, "enabled": source.random() < 0.4}
+    document["probes"] = {**document.get("probes", {}), "curvature": curvature}
     return document
 
 
@@ -141,6 +144,7 @@ SMALL = {
     "timesteps",
     "sequence_length",
     "steps",
+    "base",
 }
 """Fields whose defaults are too large or too fast for a test, and so are always drawn."""
 
