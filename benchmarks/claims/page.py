@@ -120,7 +120,7 @@ def draw(outcome: Outcome, path: Path) -> None:
     figure, axes = pyplot.subplots(len(outcome.verdicts), 1, figsize=(7.2, height), squeeze=False, layout="constrained")
     for axis, verdict in zip(axes[:, 0], outcome.verdicts, strict=True):
         _strip(axis, verdict)
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None}, facecolor="white")
     pyplot.close(figure)
 
 
