@@ -63,7 +63,7 @@ CAPS: dict[str, tuple[float, float]] = {
     "period": (1, 3),
     "temperature": (0.1, 4),
     "power_iterations": (1, 3),
-    "max_norm": (0.5, 10),
+    "max_norm": (0.5, 1.5),
     "bound": (0.1, 1),
     "validation_fraction": (0.2, 0.5),
     "ratio": (2, 20),
