@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _tried(one: Study, runs: Runs, began: float) -> Outcome:
     arms = {
-        (arm, seed): [runs.ended(document, lambda run: None) for document in one.documents(arm, seed)]
+        (arm, seed): [runs.ended(document) for document in one.documents(arm, seed)]
         for seed in range(one.seeds)
         for arm in one.arms
     }

@@ -6,13 +6,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks.claims.results import Run
-from gyrostat.client import ENDED, Client, Unreachable
+from gyrostat.client import Client, Unreachable
 
 READY_SECONDS = 120
 
@@ -64,7 +64,7 @@ class Runs:
             if key not in self._ids:
                 self._ids[key] = self._client.start(document, project="claims", tags=[study])["id"]
 
-    def ended(self, document: dict[str, Any], told: Callable[[str], None]) -> Run:
+    def ended(self, document: dict[str, Any]) -> Run:
         """The document's run, waited for. A run that failed or was lost is an error: a study needs every one.
 
         Raises:
@@ -73,15 +73,9 @@ class Runs:
         found = self._client.wait(self._ids[json.dumps(document, sort_keys=True)])
         if found["state"] != "finished":
             raise RuntimeError(f"run {found['id']} is {found['state']}: {found.get('reason')} {found.get('failure')}")
-        told(found["id"])
         return Run(found["id"], found["state"], document, self._client, self._checkpoints)
 
     @property
     def count(self) -> int:
         """How many different runs were started."""
         return len(self._ids)
-
-
-def left(client: Client) -> int:
-    """Runs that have not ended yet."""
-    return sum(run["state"] not in ENDED for run in client.runs(project="claims"))

@@ -15,6 +15,12 @@ Document = dict[str, Any]
 Measure = Callable[[Sequence[Run]], float]
 """The runs of one arm and one seed, in the order of the arm's documents, to one number."""
 
+
+def last(metric: str) -> Measure:
+    """A scalar's newest value, of an arm of one document."""
+    return lambda runs: runs[0].last(metric)
+
+
 CONFIDENCE = 0.95
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from benchmarks.claims.bases import Document, changed
 from benchmarks.claims.results import Run
-from benchmarks.claims.studies.structure import AT_THE_END, last
-from benchmarks.claims.study import Measure, Statement, Study, study
+from benchmarks.claims.studies.structure import AT_THE_END
+from benchmarks.claims.study import Measure, Statement, Study, last, study
 
 RING: Document = {
     "task": {

@@ -7,7 +7,7 @@ import torch
 from benchmarks.claims import measures
 from benchmarks.claims.bases import changed, digits_cnn
 from benchmarks.claims.results import Run
-from benchmarks.claims.study import Document, Statement, Study, study
+from benchmarks.claims.study import Document, Statement, Study, last, study
 
 PLAIN_20 = changed(digits_cnn(), model={"depth": 20, "width": 8, "stages": 2}, data={"batch_size": 64}, steps=120)
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -24,12 +24,6 @@ def largest_stable_rate(runs: Sequence[Run]) -> float:
 def sweep(document: Document) -> list[Document]:
     """The document at every rate."""
     return [changed(document, optimizer={"learning_rate": rate}) for rate in RATES]
-
-
-def validation_accuracy(runs: Sequence[Run]) -> float:
-    """Of the last step."""
-    (run,) = runs
-    return run.last("accuracy.validation")
 
 
 @study
@@ -147,7 +141,7 @@ def layer_normalization_does_not_mind_small_batches() -> Study:
                 on="batch 2",
                 off="batch 64",
                 effect="difference",
-                measure=validation_accuracy,
+                measure=last("accuracy.validation"),
                 quantity="validation accuracy",
                 at_least=-0.03,
             ),
@@ -173,7 +167,7 @@ def group_normalization_beats_batch_normalization_at_batch_2() -> Study:
                 on="group",
                 off="batch",
                 effect="difference",
-                measure=validation_accuracy,
+                measure=last("accuracy.validation"),
                 quantity="validation accuracy",
                 at_least=0,
             ),

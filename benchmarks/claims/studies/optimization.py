@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from benchmarks.claims import measures
 from benchmarks.claims.bases import Document, changed, digits_mlp, watching
 from benchmarks.claims.results import Run
-from benchmarks.claims.studies.structure import TEXT, last
-from benchmarks.claims.study import Statement, Study, study
+from benchmarks.claims.studies.structure import TEXT
+from benchmarks.claims.study import Statement, Study, last, study
 
 FULL_BATCH: Document = changed(
     digits_mlp(),

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.claims.bases import Document, changed, digits_mlp, watching
 from benchmarks.claims.results import Run
-from benchmarks.claims.study import Statement, Study, study
+from benchmarks.claims.study import Statement, Study, last, study
 
 FIRST_STEP = changed(digits_mlp(), probes=watching("activations", "gradients", every=1), steps=1)
 DEEP = changed(FIRST_STEP, model={"depth": 30, "width": 64})
@@ -209,7 +209,7 @@ def skip_connections_carry_the_gradient() -> Study:
     )  # fmt: skip
 
 
-def first_output_change(runs: Sequence[Run]) -> float:
+def end_loss(runs: Sequence[Run]) -> float:
     """Validation loss at the end, of a net that may have come to nothing."""
     (run,) = runs
     loss = run.last("loss.validation")
@@ -238,7 +238,7 @@ def zero_last_starts_deep_nets_as_shallow_ones() -> Study:
                 text="validation loss with zero_last over that without is at most 1",
                 on="zero_last",
                 off="he_normal alone",
-                measure=first_output_change,
+                measure=end_loss,
                 quantity="validation loss after 150 steps",
                 at_most=1,
             ),
@@ -260,12 +260,6 @@ CLIPS = {
 }
 
 
-def end_accuracy(runs: Sequence[Run]) -> float:
-    """Validation accuracy of the last step."""
-    (run,) = runs
-    return run.last("accuracy.validation")
-
-
 @study
 def clipping_saves_a_run_that_diverges() -> Study:
     """A start that explodes, with and without clipping."""
@@ -283,7 +277,7 @@ def clipping_saves_a_run_that_diverges() -> Study:
                     on=name,
                     off="none",
                     effect="difference",
-                    measure=end_accuracy,
+                    measure=last("accuracy.validation"),
                     quantity="validation accuracy",
                     at_least=0.5,
                 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from benchmarks.claims.bases import Document, changed, digits_mlp, watching
 from benchmarks.claims.results import Run
-from benchmarks.claims.study import Measure, Statement, Study, study
+from benchmarks.claims.study import Statement, Study, last, study
 
 AT_THE_END: Document = {
     "validation": {"every": 1_000_000, "max_batches": 10},
@@ -12,11 +12,6 @@ AT_THE_END: Document = {
     "probes": watching(),
     "threads": 1,
 }
-
-
-def last(metric: str) -> Measure:
-    """A scalar's newest value."""
-    return lambda runs: runs[0].last(metric)
 
 
 TEXT: Document = {

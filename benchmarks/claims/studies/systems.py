@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from benchmarks.claims import measures
 from benchmarks.claims.bases import changed, digits_mlp
 from benchmarks.claims.results import Run
-from benchmarks.claims.studies.structure import last
-from benchmarks.claims.study import Statement, Study, study
+from benchmarks.claims.study import Statement, Study, last, study
 
 SHORT = changed(digits_mlp(), steps=120)
 
