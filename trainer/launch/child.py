@@ -20,7 +20,8 @@ from trainer.launch.training import Desk, Reports, failure
 
 def main() -> None:
     """Trains the job on stdin, tells its stream how that ended, and leaves."""
-    faulthandler.enable()
+    # the thread that crashed, alone: the others run on while they are read, and a torn frame would end the report early
+    faulthandler.enable(all_threads=False)
     die_with_parent()
     reports, requests = Reports(int(sys.argv[1])), sys.stdin.buffer
     job = Job.model_validate_json(requests.readline() or orphaned())

@@ -21,7 +21,8 @@ FAILED = 1
 
 def main() -> None:
     """Takes part in the supervisor's training, and leaves with it."""
-    faulthandler.enable()
+    # the thread that crashed, alone: the others run on while they are read, and a torn frame would end the report early
+    faulthandler.enable(all_threads=False)
     die_with_parent(int(sys.argv[1]))
     # rank 0 will take it as a request, and the others follow; whoever hangs is killed a little later
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
