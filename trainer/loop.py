@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.session import ProbeSession, Sink
 from gyrostat.spec.gradients import Clip, ClipNorm
 from gyrostat.spec.probes import PROBES, Probes
@@ -117,7 +119,7 @@ class _Training:
                 *own,
                 "gradient.clip_factor",
             ),
-            probe_loss=_probe_loss(spec, task),  # the session decides which probes need it
+            probe_batch=_probe_batch(spec, task),  # the session decides which probes need it
             ranks=ranks.size,
         )
         self.done, self.overflowed = state.Progress(), False
@@ -243,15 +245,12 @@ def _clipping(spec: RunSpec, done: state.Progress) -> Clip | None:
     return ClipNorm.model_construct(max_norm=done.clip_norm)
 
 
-def _probe_loss(spec: RunSpec, task: Task) -> Callable[[], Tensor]:
-    batch: list[Batch] = []
+def _probe_batch(spec: RunSpec, task: Task) -> ProbeBatch:
+    @cache  # made when it is asked for: not every training has a probe that does
+    def tensors() -> Batch:
+        return task.probe_batch(spec.probes.curvature.batch_size or spec.data.batch_size)
 
-    def loss() -> Tensor:
-        if not batch:  # not every training has a probe that asks for it
-            batch.append(task.probe_batch(spec.probes.curvature.batch_size or spec.data.batch_size))
-        return task.loss(task.model, batch[0])[0]
-
-    return loss
+    return ProbeBatch(tensors=tensors, loss_of=lambda batch: task.loss(task.model, batch)[0])
 
 
 def _silenced(probes: Probes) -> Probes:

@@ -45,6 +45,8 @@ class Probe(View):
 
     name: str
     description: str
+    cost: str
+    """Of one measurement: cheap (hundredths of a step), moderate (a tenth) or dear (a step or more)."""
     metrics: list[str]
     settings: dict[str, Any]
     """JSON schema of its settings."""
@@ -80,6 +82,15 @@ class PresetView(View):
     """As it is written; POST /v1/runs:validate writes every default out."""
 
 
+class StageView(View):
+    """When in a step a value is taken, what is divided out of it, and over what it is taken."""
+
+    name: str
+    when: str
+    scale: str
+    reduction: str
+
+
 class MetricView(View):
     """A metric's one stated meaning."""
 
@@ -87,6 +98,8 @@ class MetricView(View):
     unit: str
     axis: str
     """What its values are indexed by; `run` for a scalar."""
+    stage: StageView
+    """When a value is taken, and of what."""
     description: str
     log: bool
     """Whether its values span orders of magnitude."""
@@ -119,7 +132,9 @@ def stabilizers() -> tuple[Stabilizer, ...]:
 def probes() -> tuple[Probe, ...]:
     """Every probe."""
     return tuple(
-        Probe(name=name, description=_text(probe), metrics=list(probe.metrics), settings=_settings(probe))
+        Probe(
+            name=name, description=_text(probe), cost=probe.cost, metrics=list(probe.metrics), settings=_settings(probe)
+        )
         for name, probe in PROBES.items()
     )
 

@@ -23,6 +23,7 @@ class Need(enum.Enum):
     OUTPUTS = "outputs of the leaf modules, through forward hooks"
     ATTENTION = "what attention layers attend with, through forward hooks"
     PROBE_LOSS = "the training loss on the fixed probe batch"
+    PROBE_BATCH = "the fixed probe batch itself, and the loss of any part of it"
 
 
 class Probe(ABC):

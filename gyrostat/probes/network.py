@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.wire.values import ABSENT_BITS
 
 
@@ -35,6 +36,7 @@ class Network:
 
     Attributes:
         probe_loss: training loss on the fixed probe batch with the current parameters; None where there is none.
+        probe_batch: that batch itself; None where only its loss is known.
         parameters: by name, tied ones once, frozen ones too. One that a parametrization (`torch.nn.utils.parametrize`)
             computes a weight from is named after it: `0.weight`, or `0.weight.original1` where there are several.
         matrices: what gives each weight of two or more dimensions, under the name of its parameter; embeddings and
@@ -49,6 +51,7 @@ class Network:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     probe_loss: Callable[[], Tensor] | None = None
+    probe_batch: ProbeBatch | None = None
     parameters: dict[str, nn.Parameter] = field(init=False)
     matrices: dict[str, Callable[[], Tensor]] = field(init=False)
     leaves: dict[str, nn.Module] = field(init=False)

@@ -1,7 +1,7 @@
 """When each probe is due: its own cadence, stretched so that all together keep to the budget. No clock, no torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 MAX_STRETCH = 10
@@ -52,11 +52,13 @@ class Schedule:
 
     Without a budget, a probe is due exactly at step 1 and where `step % every == 0`. With one, everything is due at the
     first step that is seen (step 1, or the first after a resumption, when costs are of another process), and further on
-    at multiples of `every` that are at least `every`·factor steps after the last measurement.
+    at multiples of `every` that are at least `every`·factor steps after the last measurement. The probes in `late` wait
+    for their cadence from the start.
     """
 
-    def __init__(self, every: Mapping[str, int], budget: float | None) -> None:
+    def __init__(self, every: Mapping[str, int], budget: float | None, *, late: Collection[str] = ()) -> None:
         self._every = dict(every)
+        self._late = frozenset(late)
         self._budget = budget
         self._costs: dict[str, float] = {}
         self._fixed = 0.0
@@ -77,7 +79,11 @@ class Schedule:
         first, self._first, self._newest = self._first, False, step
         everything = step == 1 or (first and self._budget is not None)
         tight = step <= self._tight_until
-        due = [name for name, every in self._every.items() if everything or self._is_due(name, every, step, tight)]
+        due = [
+            name
+            for name, every in self._every.items()
+            if (everything and name not in self._late) or self._is_due(name, every, step, tight)
+        ]
         for name in due:
             self._last[name] = step
         return due

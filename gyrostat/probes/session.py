@@ -14,6 +14,7 @@ from gyrostat.probes.base import PROBES, Need, Probe, Readings
 from gyrostat.probes.layouts import LayoutBook
 from gyrostat.probes.network import Network
 from gyrostat.probes.packing import pack
+from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.schedule import Schedule
 from gyrostat.probes.stopwatch import Stopwatch
 from gyrostat.spec.metrics import METRICS
@@ -64,7 +65,8 @@ class ProbeSession:
         scalars: names of the catalogue's metrics on the axes `run` and `rank` that the loop itself will pass to
             `end_step`.
         probe_loss: the training loss on the fixed probe batch with the model's current parameters, with its graph; None
-            switches off what needs it.
+            takes that of `probe_batch`. Without either, what needs it is off.
+        probe_batch: the fixed probe batch; None switches off what needs more of it than its loss.
         ranks: how many processes train the model together: the length of axis `rank`.
 
     Raises:
@@ -80,9 +82,12 @@ class ProbeSession:
         sink: Sink,
         scalars: Sequence[str],
         probe_loss: Callable[[], Tensor] | None = None,
+        probe_batch: ProbeBatch | None = None,
         ranks: int = 1,
     ) -> None:
-        self._network = Network(model, optimizer, probe_loss)
+        if probe_loss is None and probe_batch is not None:
+            probe_loss = probe_batch.loss
+        self._network = Network(model, optimizer, probe_loss, probe_batch)
         self._sink = sink
         self._scalars = frozenset(scalars)
         self._probes = _chosen(settings, self._network)
@@ -90,7 +95,8 @@ class ProbeSession:
         self._ranks = ranks
         self._layouts = LayoutBook(self._network, scalars, ranks)
         every = {name: probe.settings.every for name, probe in self._probes.items()}
-        self._schedule = Schedule(every, settings.budget)
+        late = {name for name, probe in self._probes.items() if not probe.settings.at_start}
+        self._schedule = Schedule(every, settings.budget, late=late)
         self._handles: list[RemovableHandle] = []
         self._clock = Stopwatch()
         self._step = 0
@@ -282,9 +288,11 @@ def first_tensor(output: Any) -> Tensor | None:
 def _chosen(settings: Probes, network: Network) -> dict[str, Probe]:
     """The probes that are on and whose needs can be met, by name."""
     chosen: dict[str, Probe] = {}
+    missing = {Need.PROBE_LOSS} if network.probe_loss is None else set()
+    missing |= {Need.PROBE_BATCH} if network.probe_batch is None else set()
     for name, kind in PROBES.items():
         own = getattr(settings, name)
-        if own.enabled and (network.probe_loss is not None or Need.PROBE_LOSS not in kind.needs):
+        if own.enabled and not kind.needs & missing:
             chosen[name] = kind(own, network)
     return chosen
 

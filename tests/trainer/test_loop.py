@@ -94,19 +94,22 @@ def test_measuring_changes_nothing(given, tmp_path):
     assert {"gradient.norm", "weight.norm", "activation.rms", "weight.spectral_norm", "curvature.sharpness"} <= measured
 
 
-def test_the_probes_decide_whether_the_probe_loss_is_used(tmp_path, monkeypatch):
+def test_the_probes_decide_whether_the_probe_batch_is_used(tmp_path, monkeypatch):
     given = []
 
     class Noting(ProbeSession):
-        def __init__(self, *args, probe_loss=None, **options):
-            given.append(probe_loss)
-            super().__init__(*args, probe_loss=probe_loss, **options)
+        def __init__(self, *args, probe_batch=None, **options):
+            given.append(probe_batch)
+            super().__init__(*args, probe_batch=probe_batch, **options)
 
     monkeypatch.setattr(loop, "ProbeSession", Noting)
     trained(document("digits-mlp", steps=2, **NO_PROBES), tmp_path)
-    (probe_loss,) = given
-    assert torch.isfinite(probe_loss())
-    assert torch.equal(probe_loss(), probe_loss()), "the batch is the same at every call"
+    (batch,) = given
+    assert torch.isfinite(batch.loss())
+    assert torch.equal(batch.loss(), batch.loss()), "the batch is the same at every call"
+    half = batch.size // 2
+    halves = [batch.loss_of(batch.part(*ends)) for ends in ((0, half), (half, 2 * half))]
+    torch.testing.assert_close(sum(halves) / 2, batch.loss_of(batch.part(0, 2 * half)))
 
 
 def test_validating_and_checkpointing_change_nothing(tmp_path):

@@ -83,7 +83,7 @@ def _techniques() -> Iterator[Section]:
 
 def _probes() -> Iterator[Entry]:
     for probe in catalogue.probes():
-        facts = (("Measures", ", ".join(probe.metrics)),)
+        facts = (("Measures", ", ".join(probe.metrics)), ("Cost", probe.cost))
         yield Entry(
             f"probe.{probe.name}", words(probe.name), probe.description, "", facts, _settings(probe.settings), ""
         )
@@ -92,7 +92,9 @@ def _probes() -> Iterator[Entry]:
 def _metrics() -> Iterator[Entry]:
     for metric in catalogue.metrics():
         axis = "the run" if metric.axis == "run" else f"each {metric.axis}"
-        facts = (("Of", axis), ("Unit", "pure number" if metric.unit == "1" else metric.unit))
+        unit = "pure number" if metric.unit == "1" else metric.unit
+        stage = metric.stage
+        facts = (("Of", axis), ("Unit", unit), ("Taken", stage.when), ("Scale", stage.scale), ("Over", stage.reduction))
         yield Entry(f"metric.{metric.name}", metric.name, metric.description, "", facts, (), metric.source)
 
 

@@ -143,3 +143,12 @@ def test_a_rollback_to_an_earlier_step_does_not_stop_a_probe() -> None:
     schedule.observe(1.0, 0.0, {"dear": 0.3})
     schedule.due(1000)
     assert steps_due(schedule, "dear", range(501, 541)) == [510, 530]
+
+
+def test_a_late_probe_waits_for_its_cadence_at_the_start_and_after_a_resumption() -> None:
+    for budget in (None, 0.5):
+        schedule = Schedule({"cheap": 5, "dear": 4}, budget, late={"dear"})
+        assert [schedule.due(step) for step in (1, 2, 4, 5, 8)] == [["cheap"], [], ["dear"], ["cheap"], ["dear"]]
+    resumed = Schedule({"cheap": 5, "dear": 4}, 0.5, late={"dear"})
+    assert resumed.due(103) == ["cheap"]
+    assert resumed.due(104) == ["dear"]

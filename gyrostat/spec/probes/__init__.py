@@ -1,0 +1,44 @@
+"""Which probes look into the network, how often, and what they may cost; one file for each family."""
+
+from pydantic import Field
+
+from gyrostat.spec.catalogue import Settings
+from gyrostat.spec.probes.activations import ActivationsProbe
+from gyrostat.spec.probes.attention import AttentionProbe
+from gyrostat.spec.probes.base import PROBES, Cost, Probe
+from gyrostat.spec.probes.curvature import CurvatureProbe
+from gyrostat.spec.probes.gradients import GradientsProbe
+from gyrostat.spec.probes.spectral import SpectralProbe
+from gyrostat.spec.probes.weights import WeightsProbe
+
+__all__ = [
+    "PROBES",
+    "ActivationsProbe",
+    "AttentionProbe",
+    "Cost",
+    "CurvatureProbe",
+    "GradientsProbe",
+    "Probe",
+    "Probes",
+    "SpectralProbe",
+    "WeightsProbe",
+]
+
+
+class Probes(Settings):
+    """What is measured inside the network."""
+
+    budget: float | None = Field(0.02, gt=0, le=1)
+    """Largest share of training time that all probes may take; cadences stretch to keep it. Null keeps them as set."""
+    gradients: GradientsProbe = GradientsProbe()
+    """Gradient norms."""
+    weights: WeightsProbe = WeightsProbe()
+    """Weight norms and update ratios."""
+    activations: ActivationsProbe = ActivationsProbe()
+    """Activation scales."""
+    attention: AttentionProbe = AttentionProbe()
+    """Entropy and largest logit of attention heads."""
+    spectral: SpectralProbe = SpectralProbe()
+    """Spectral norms of the weights."""
+    curvature: CurvatureProbe = CurvatureProbe()
+    """Sharpness."""

@@ -1,0 +1,17 @@
+"""Of gradients."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from gyrostat.spec.probes.base import Cost, Probe
+
+
+class GradientsProbe(Probe):
+    """Norm of each parameter's gradient: unscaled, after all micro-batches, before clipping."""
+
+    name: ClassVar[str] = "gradients"
+    cost: ClassVar[Cost] = "cheap"
+    metrics: ClassVar[tuple[str, ...]] = ("gradient.norm", "gradient.global_norm")
+    every: int = Field(5, ge=1, le=1_000_000)
+    """Optimizer steps between two measurements; the budget may stretch it."""
