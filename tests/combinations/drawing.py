@@ -19,8 +19,12 @@ from gyrostat.spec.data import DATASETS
 from gyrostat.spec.parse import SpecError, parse
 from gyrostat.spec.run import RunSpec
 from gyrostat.spec.tasks import Task
+from trainer.data.datasets import available
 
 Document = dict[str, Any]
+
+HERE = frozenset(available())
+"""Kinds of data sets that this machine has: Fashion-MNIST is there where its package is installed."""
 
 STEPS = 3
 OPTIONAL = 0.3
@@ -115,8 +119,10 @@ def _task(source: random.Random) -> Document:
     task: Document = _model(chosen, source, None)
     fitting = [
         dataset
-        for dataset in DATASETS.values()
-        if task["kind"] in dataset.entry.tasks and not any(f.is_required() for f in dataset.model_fields.values())
+        for kind, dataset in DATASETS.items()
+        if kind in HERE
+        and task["kind"] in dataset.entry.tasks
+        and not any(f.is_required() for f in dataset.model_fields.values())
     ]
     if "dataset" in chosen.model_fields:
         task["dataset"] = _model(source.choice(fitting), source, None)

@@ -51,7 +51,7 @@ def test_a_fork_begins_at_the_last_checkpoint_before_the_onset(either: Database)
     fork = get(either, applied.run)
     assert (fork.parent, fork.parent_step, fork.state) == (sender.run_id, 200, "queued")
     assert fork.spec is not None
-    assert fork.spec["optimizer"]["learning_rate"] == pytest.approx(0.25)
+    assert fork.spec["optimizer"]["learning_rate"] == pytest.approx(0.1)
     change = alert(either, found.id).changes[-1]
     assert (change.kind, change.data["run"]) == ("remedy_applied", applied.run)
     assert "from step 200" in change.note
