@@ -1,8 +1,14 @@
-"""`make claims`: every study, through the service; writes docs/claims.md, its figures, and what the catalogue shows."""
+"""`make claims`: every study, through the service; writes docs/claims.md, its figures, and what the catalogue shows.
+
+A study that cannot be carried out is told with its traceback, and the others go on; the page is then left as it was.
+With `--data`, studies that were cut go on from the runs that are in the folder.
+"""
 
 import argparse
+import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -14,7 +20,10 @@ from benchmarks.claims.study import STUDIES, Study, judged, overall
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the studies; the status is 0 whatever their verdicts are, since a claim that fails is a result."""
+    """Runs the studies; the status is 0 whatever their verdicts are, since a claim that fails is a result.
+
+    It is 1 where a study could not be carried out.
+    """
     options = _options(argv)
     torch.set_num_threads(1)
     began = time.monotonic()
@@ -27,14 +36,26 @@ def main(argv: list[str] | None = None) -> int:
                 for arm in one.arms:
                     runs.start(one.documents(arm, seed), one.id)
         print(f"{len(chosen)} studies, {runs.count} runs", flush=True)
-        outcomes = [_tried(one, runs, began) for one in chosen]
+        tried = [_tried(one, runs, began) for one in chosen]
+    outcomes = [outcome for outcome in tried if outcome is not None]
+    broken = len(tried) - len(outcomes)
     minutes = (time.monotonic() - began) / 60
-    write(outcomes, runs=runs.count, minutes=minutes, docs=Path(options.docs), whole=not options.only)
-    print(f"{runs.count} runs in {minutes:.1f} minutes")
-    return 0
+    write(outcomes, runs=runs.count, minutes=minutes, docs=Path(options.docs), whole=not options.only and not broken)
+    print(f"{runs.count} runs in {minutes:.1f} minutes; {broken} studies could not be carried out")
+    return 1 if broken else 0
 
 
-def _tried(one: Study, runs: Runs, began: float) -> Outcome:
+def _tried(one: Study, runs: Runs, began: float) -> Outcome | None:
+    """What came of the study; None, with its traceback on stderr, where it could not be carried out."""
+    try:
+        return _carried_out(one, runs, began)
+    except Exception:
+        print(f"study {one.id} could not be carried out:", file=sys.stderr)
+        traceback.print_exc()
+        return None
+
+
+def _carried_out(one: Study, runs: Runs, began: float) -> Outcome:
     arms = {
         (arm, seed): [runs.ended(document) for document in one.documents(arm, seed)]
         for seed in range(one.seeds)

@@ -19,10 +19,11 @@ SAMPLES = 256
 
 
 def evaluated(task: Task, batch: Batch) -> dict[str, float]:
-    """Loss and measures of a batch in eval mode."""
+    """Loss and measures of a batch in eval mode; what a validation tallies by bin or by class is left out."""
     task.model.eval()
     with torch.no_grad():
-        return {name: float(value) for name, value in task.evaluate(task.model, batch).items()}
+        found = task.evaluate(task.model, batch)
+    return {name: float(value) for name, value in found.items() if value.ndim == 0}
 
 
 def gap(run: Run) -> float:

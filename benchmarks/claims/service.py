@@ -1,5 +1,6 @@
 """A backend with one worker, for the time of the studies, and the runs that pass through it."""
 
+import hashlib
 import json
 import signal
 import socket
@@ -15,6 +16,8 @@ from benchmarks.claims.results import Run
 from gyrostat.client import Client, Unreachable
 
 READY_SECONDS = 120
+PROJECT = "claims"
+LOST = ("failed", "stopped", "lost")
 
 
 @contextmanager
@@ -51,18 +54,24 @@ def _wait_until_ready(client: Client, process: "subprocess.Popen[bytes]") -> Non
 
 
 class Runs:
-    """Starts each different spec once, and hands out its run when it has ended."""
+    """Starts each different spec once, and hands out its run when it has ended.
+
+    What an earlier process has started in the same folder goes on, so that studies which were cut need not begin anew.
+    """
 
     def __init__(self, client: Client, checkpoints: Path) -> None:
         self._client, self._checkpoints = client, checkpoints
+        self._there = {run["name"]: run["id"] for run in client.runs(project=PROJECT) if run["state"] not in LOST}
         self._ids: dict[str, str] = {}
 
     def start(self, documents: Sequence[dict[str, Any]], study: str) -> None:
         """Queues those that no study before has queued."""
         for document in documents:
-            key = json.dumps(document, sort_keys=True)
+            key = _key(document)
             if key not in self._ids:
-                self._ids[key] = self._client.start(document, project="claims", tags=[study])["id"]
+                there = self._there.get(key)
+                started = there or self._client.start(document, name=key, project=PROJECT, tags=[study])["id"]
+                self._ids[key] = started
 
     def ended(self, document: dict[str, Any]) -> Run:
         """The document's run, waited for. A run that failed or was lost is an error: a study needs every one.
@@ -70,7 +79,7 @@ class Runs:
         Raises:
             RuntimeError: it did not finish.
         """
-        found = self._client.wait(self._ids[json.dumps(document, sort_keys=True)])
+        found = self._client.wait(self._ids[_key(document)])
         if found["state"] != "finished":
             raise RuntimeError(f"run {found['id']} is {found['state']}: {found.get('reason')} {found.get('failure')}")
         return Run(found["id"], found["state"], document, self._client, self._checkpoints)
@@ -79,3 +88,8 @@ class Runs:
     def count(self) -> int:
         """How many different runs were started."""
         return len(self._ids)
+
+
+def _key(document: dict[str, Any]) -> str:
+    """The name of the document's run, the same for equal documents."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
