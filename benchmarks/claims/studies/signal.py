@@ -167,6 +167,7 @@ SKIPPING = {
     "layer scale": deep_mlp(norm="layer", connection="layer_scale"),
     "highway": deep_mlp(connection="highway"),
     "dense": deep_net("densenet", depth=54, width=8, growth=4, stages=3),
+    "highway net": deep_net("highway_net", depth=54, width=8, stages=1),
 }
 
 
@@ -177,11 +178,11 @@ def skip_connections_carry_the_gradient() -> Study:
         section="2",
         shows=(
             "connection.residual", "connection.rezero", "connection.layer_scale", "connection.highway",
-            "connection.dense", "arch.densenet", "arch.mlp",
+            "connection.dense", "arch.densenet", "arch.highway_net", "arch.mlp",
         ),
         claim="Over 50 layers and more, skip connections keep first and last block's gradients within 10x",
-        setting="60-layer MLPs of width 64 (densenet: 54 layers) on digits at their first step, weights with gain 1 on "
-        "He's law. The plain net is the same MLP without skips and norms.",
+        setting="60-layer MLPs of width 64 (densenet and highway net: 54 convolutions) on digits at their first "
+        "step, gain 1 on He's law. The plain net is the same MLP without skips and norms.",
         arms={**SKIPPING, "plain": deep_mlp()},
         statements=(
             *(
