@@ -100,7 +100,7 @@ class Spool:
         if path.exists() and re.fullmatch(PRODUCER_PATTERN, name := path.read_text(errors="replace").strip()):
             return name
         name = f"{attempt}-{secrets.token_hex(6)}"
-        _replace(path, name + "\n", durable=True)
+        replace_file(path, name + "\n", durable=True)
         return name
 
     def append(self, kind: Kind, payload_for: Callable[[int], bytes]) -> int:
@@ -250,7 +250,7 @@ class Spool:
     def _delete(self, segments: list[Segment]) -> None:
         # The cursor goes first: numbers must never start anew because a file is gone and the cursor does not know.
         try:
-            _replace(self.folder / "cursor", _sealed(self._settled), durable=bool(segments))
+            replace_file(self.folder / "cursor", _sealed(self._settled), durable=bool(segments))
         except OSError as error:
             logger.warning("cannot note in %s what is acknowledged: %s", self.folder, error)
             return
@@ -317,7 +317,7 @@ def _write_all(file: io.FileIO, data: bytes) -> None:
         view = view[file.write(view) or 0 :]
 
 
-def _replace(path: Path, text: str, *, durable: bool) -> None:
+def replace_file(path: Path, text: str, *, durable: bool) -> None:
     """Writes a small file whole or not at all; `durable` waits until it is on the disk itself."""
     fresh = path.with_suffix(".new")
     with fresh.open("w") as file:

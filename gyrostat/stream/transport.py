@@ -90,20 +90,40 @@ class HttpTransport:
     def send(self, run: str, record: Record) -> Acknowledgement:
         """Posts one record; see `Transport`."""
         route, content_type = _ROUTES[record.kind]
+        answer = self._posted(f"/v1/runs/{quote(run, safe='')}/{route}", record.payload, {"Content-Type": content_type})
         try:
-            response = self._opened().post(
-                f"/v1/runs/{quote(run, safe='')}/{route}",
-                content=record.payload,
-                headers={"Content-Type": content_type},
-            )
+            return Acknowledgement.model_validate_json(answer)
+        except ValidationError as error:
+            raise self._stranger() from error
+
+    def register(self, body: dict[str, Any], key: str) -> str:
+        """Makes the run that `body` asks for, once for each idempotency `key`; answers its id.
+
+        Raises:
+            Transient: try again later.
+            Permanent: the backend refuses such a run.
+        """
+        content = json.dumps(body).encode()
+        answer = self._posted("/v1/runs", content, {"Content-Type": codec.JSON, "Idempotency-Key": key})
+        try:
+            run = json.loads(answer)["id"]
+        except (ValueError, TypeError, LookupError) as error:
+            raise self._stranger() from error
+        if not isinstance(run, str):
+            raise self._stranger()
+        return run
+
+    def _posted(self, path: str, content: bytes, headers: dict[str, str]) -> bytes:
+        try:
+            response = self._opened().post(path, content=content, headers=headers)
         except httpx.HTTPError as error:
             raise Transient(f"{self._server}: {error or type(error).__name__}") from error
         if not response.is_success:
             raise _failure(response)
-        try:
-            return Acknowledgement.model_validate_json(response.content)
-        except ValidationError as error:
-            raise Transient(f"{self._server} answered {response.status_code}, but not as a Gyrostat backend") from error
+        return response.content
+
+    def _stranger(self) -> Transient:
+        return Transient(f"{self._server} took the message, but did not answer as a Gyrostat backend")
 
     def close(self) -> None:
         """Closes the connections; a later `send` opens new ones."""

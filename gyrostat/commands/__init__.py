@@ -1,0 +1,45 @@
+"""The command `gyrostat`: one module of this package is one subcommand, found by its being here.
+
+A module has `HELP`, a sentence; `configure(parser)`, which adds its arguments; and `run(options)`, which calls one
+function, prints what became of it, and returns the exit status. What is dear to import, torch above all, is imported
+within `run`. Mistakes of the user are `ValueError`, `OSError` or `SpoolInUse`, told in one line.
+"""
+
+import argparse
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+from gyrostat.stream.spool import SpoolInUse
+
+
+class Command(Protocol):
+    """What the module of a subcommand holds."""
+
+    HELP: str
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a subcommand; returns its exit status, 2 for a mistake of the user."""
+    options = parser().parse_args(arguments)
+    try:
+        return cast(int, options.run(options))
+    except (ValueError, OSError, SpoolInUse) as error:
+        print(f"gyrostat: {error}", file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of all subcommands."""
+    made = argparse.ArgumentParser(prog="gyrostat", description="Training health: what a training process can be asked")
+    commands = made.add_subparsers(dest="command", required=True)
+    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+        command = cast(Command, importlib.import_module(f"{__name__}.{name}"))
+        subparser = commands.add_parser(name, help=command.HELP, description=command.HELP)
+        command.configure(subparser)
+        subparser.set_defaults(run=command.run)
+    return made
