@@ -164,6 +164,12 @@ def absent(length: int, device: torch.device) -> Tensor:
     )
 
 
+def quotient(numerators: Tensor, denominators: Tensor) -> Tensor:
+    """(n,) float32 of vectors on one device; "not measured" where the denominator is 0."""
+    missing = absent(len(numerators), numerators.device)
+    return torch.where(denominators == 0, missing, (numerators / denominators).to(torch.float32))
+
+
 def index(positions: Sequence[int], device: torch.device) -> Tensor:
     """`positions` as an index on `device`, without waiting for the device."""
     if device.type == "cuda":

@@ -7,6 +7,21 @@ METRICS = (
            description="‖g‖₂ of each parameter: unscaled, after all micro-batches, before clipping."),
     Metric(name="gradient.global_norm", unit="1", axis="run", stage=GRADIENT, log=True,
            description="√Σ‖g‖² over all parameters: unscaled, after all micro-batches, before clipping."),
+    Metric(name="gradient.max_abs", unit="1", axis="parameter", stage=GRADIENT, log=True,
+           description="Largest magnitude of an element of each parameter's gradient; NaN where an element is."),
+    Metric(name="gradient.nonfinite_count", unit="1", axis="parameter", stage=GRADIENT,
+           description="Elements of each parameter's gradient that are infinite or NaN."),
+    Metric(name="gradient.zero_fraction", unit="1", axis="parameter", stage=GRADIENT,
+           description="Share of exact zeros in each parameter's gradient; what a sparse gradient leaves out is zero."),
+    Metric(name="gradient.weight_ratio", unit="1", axis="parameter", stage=GRADIENT, log=True,
+           description="‖g‖₂/‖w‖₂ of each parameter, w before the step; absent where w is zero.",
+           source="Brock et al. 2021, arXiv 2102.06171, section 4"),
+    Metric(name="gradient.depth_slope", unit="nat", axis="run", stage=GRADIENT,
+           description="Least-squares slope of ln‖g‖₂ over depth, in nats per layer: the weights of two or more "
+                       "dimensions that have a gradient, each at its place 0, 1, 2 ... among the model's. Above 0 the "
+                       "gradient shrinks on its way back to the input, below 0 it grows. Norms of 0 and such that are "
+                       "not finite do not take part; absent where fewer than two are left.",
+           source="In the manner of Glorot and Bengio 2010, section 4.2"),
     Metric(name="gradient.clipped_norm", unit="1", axis="run", stage=CLIPPED, log=True,
            description="√Σ‖g‖² over all parameters, after clipping; only where the spec clips."),
     Metric(name="gradient.clip_factor", unit="1", axis="run", stage=CLIPPED,

@@ -1,0 +1,75 @@
+"""Norm, largest magnitude, zeros and non-finite elements of many tensors, each read once where that is possible."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gyrostat.probes.moments import moments
+from gyrostat.probes.network import index
+from gyrostat.probes.norms import norms
+
+
+class Magnitudes(NamedTuple):
+    """Of n tensors, each (n,) on one device, in float64 where it has that.
+
+    Attributes:
+        norms: ‖t‖₂.
+        largest: max|t|; NaN where an element is.
+        zero_fraction: exact zeros over all elements, those that a sparse tensor does not store included.
+        nonfinite: how many elements are infinite or NaN.
+    """
+
+    norms: Tensor
+    largest: Tensor
+    zero_fraction: Tensor
+    nonfinite: Tensor
+
+
+def magnitudes(tensors: Sequence[Tensor], device: torch.device) -> Magnitudes:
+    """Any mixture of dtypes, devices, sparse and complex tensors, on `device`; an accelerator is not waited for."""
+    wide = torch.float32 if device.type == "mps" else torch.float64
+    stored = [_stored(tensor) for tensor in tensors]
+    rows = [torch.zeros(4, dtype=wide, device=device)] * len(tensors)
+    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for position, tensor in enumerate(stored):
+        if tensor.numel():
+            groups.setdefault((tensor.device, tensor.dtype), []).append(position)
+    for (place, _), positions in groups.items():
+        group = [stored[position] for position in positions]
+        found = torch.tensor([_row(t) for t in group], dtype=wide) if place.type == "cpu" else _foreach_rows(group)
+        for position, row in zip(positions, found.to(device, wide, non_blocking=True), strict=True):
+            rows[position] = row
+    table = torch.stack(rows) if rows else torch.zeros(0, 4, dtype=wide, device=device)
+    sizes = index([max(1, tensor.numel()) for tensor in tensors], device)
+    left_out = index([whole.numel() - part.numel() for whole, part in zip(tensors, stored, strict=True)], device)
+    return Magnitudes(table[:, 0], table[:, 1], (table[:, 2] + left_out) / sizes, table[:, 3])
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    """The real numbers to look at: of sparse tensors what they store, of complex ones magnitudes."""
+    detached = tensor.detach()
+    if detached.is_sparse:
+        detached = detached.coalesce().values()
+    return detached.abs() if detached.is_complex() else detached
+
+
+def _row(tensor: Tensor) -> tuple[float, float, float, float]:
+    found = moments(tensor)
+    squares = float(found.squares)
+    # only a tensor whose sum is not finite has to be looked through
+    nonfinite = 0 if math.isfinite(squares) else tensor.numel() - int(tensor.isfinite().sum())
+    return math.sqrt(squares), abs(float(found.largest)), float(found.zeros), nonfinite
+
+
+def _foreach_rows(group: list[Tensor]) -> Tensor:
+    """(n, 4) for tensors of one dtype on an accelerator, in few kernels; counts are norms of order 0, in float32."""
+    place, least = group[0].device, torch.float32 if group[0].dtype.itemsize < 4 else None
+    size = index([tensor.numel() for tensor in group], place)
+    nonzero = torch.stack(torch._foreach_norm(group, 0, least)).to(torch.float64)
+    # x − x is 0 of what is finite, and a NaN of what is not
+    nonfinite = torch.stack(torch._foreach_norm(torch._foreach_sub(group, group), 0, least)).to(torch.float64)
+    largest = torch.stack(torch._foreach_norm(group, math.inf)).to(torch.float64)
+    return torch.stack([norms(group, place), largest, size - nonzero, nonfinite], dim=1)

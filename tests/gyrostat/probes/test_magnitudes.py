@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gyrostat.probes.magnitudes import _foreach_rows, magnitudes
+
+CPU = torch.device("cpu")
+
+
+def reference(tensor: Tensor) -> list[float]:
+    x = np.abs(tensor.to_dense().to(torch.complex128).numpy())
+    return [float(np.sqrt((x**2).sum())), float(x.max()), float((x == 0).mean()), float((~np.isfinite(x)).sum())]
+
+
+def drawn(size: int, number_format: torch.dtype) -> Tensor:
+    generator = torch.Generator().manual_seed(size)
+    return torch.randn(size, generator=generator).clamp(min=-0.5).relu().to(number_format)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e30])
+def test_each_of_a_mixture_is_what_numpy_finds_in_float64(scale: float) -> None:
+    tensors = [scale * drawn(n, kind) for n in (1, 10, 1_000, 300_000) for kind in (torch.float32, torch.float64)]
+    tensors += [drawn(1_000, torch.bfloat16), drawn(77, torch.float16), drawn(60, torch.float32).view(3, 4, 5).mT]
+    tensors += [torch.complex(drawn(30, torch.float32), drawn(30, torch.float32))]
+    found = magnitudes(tensors, CPU)
+    for at, tensor in enumerate(tensors):
+        assert [float(column[at]) for column in found] == pytest.approx(reference(tensor), rel=1e-5), tensor.dtype
+
+
+def test_repeated_rows_of_a_sparse_tensor_are_added_up_and_what_it_leaves_out_is_zero() -> None:
+    rows = torch.tensor([[1, 4, 1, 3]])
+    values = torch.tensor([[1.0, 0.0], [2.0, 2.0], [2.0, -5.0], [0.0, torch.inf]])
+    sparse = torch.sparse_coo_tensor(rows, values, (10, 2), check_invariants=True)
+    assert [float(column[0]) for column in magnitudes([sparse], CPU)] == reference(sparse)
+
+
+def test_what_is_not_finite_is_counted_and_seen() -> None:
+    tensors = [torch.tensor([1.0, torch.nan, -torch.inf, 0.0]), torch.tensor([-torch.inf, 2.0])]
+    found = magnitudes([*tensors, torch.zeros(3), torch.zeros(0)], CPU)
+    np.testing.assert_array_equal(found.norms, [np.nan, np.inf, 0, 0])
+    np.testing.assert_array_equal(found.largest, [np.nan, np.inf, 0, 0])
+    np.testing.assert_array_equal(found.zero_fraction, [0.25, 0, 1, 0])
+    np.testing.assert_array_equal(found.nonfinite, [2, 1, 0, 0])
+    assert all(column.shape == (0,) for column in magnitudes([], CPU))
+
+
+@pytest.mark.parametrize("number_format", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_way_of_accelerators_finds_the_same(number_format: torch.dtype) -> None:
+    broken = torch.tensor([1.0, torch.nan, -torch.inf, 0.0, 0.0], dtype=number_format)
+    tensors = [drawn(size, number_format) for size in (1, 50, 70_000)] + [broken]
+    norm, largest, zeros, nonfinite = _foreach_rows(tensors).T
+    found = magnitudes(tensors, CPU)
+    sizes = torch.tensor([tensor.numel() for tensor in tensors])
+    for ours, theirs in zip((norm, largest, zeros / sizes, nonfinite), found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0, equal_nan=True)
+
+
+def test_a_hundred_million_elements_are_summed_without_losing_any() -> None:
+    found = magnitudes([torch.full((10**8,), 0.5, dtype=torch.bfloat16)], CPU)
+    assert [float(column[0]) for column in found] == pytest.approx([5_000, 0.5, 0, 0], rel=1e-6)
