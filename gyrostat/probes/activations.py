@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gyrostat.probes.base import Need, Probe, Readings
-from gyrostat.probes.moments import Moments, moments, stacked
+from gyrostat.probes.moments import LARGEST, WIDTH, ZEROS, Moments, moments, stacked
 from gyrostat.probes.network import Network, index
 from gyrostat.spec.probes import ActivationsProbe
 
@@ -33,7 +33,7 @@ class Activations(Probe):
         leaves, device = len(self.network.leaves), self.network.device
         wide = torch.float32 if device.type == "mps" else torch.float64
         self._counts = [0] * leaves
-        self._sums = torch.zeros(leaves, 4, dtype=wide, device=device)
+        self._sums = torch.zeros(leaves, WIDTH, dtype=wide, device=device)
         self._largest = torch.zeros(leaves, dtype=wide, device=device)
         self._rows: list[Moments] = []
         self._leaves: list[int] = []
@@ -61,7 +61,7 @@ class Activations(Probe):
             "activation.mean": sums[:, 0] / count,
             "activation.rms": (sums[:, 1] / count).sqrt(),
             "activation.max_abs": largest,
-            "activation.zero_fraction": sums[:, 3] / count,
+            "activation.zero_fraction": sums[:, ZEROS] / count,
         }
         return {name: self.network.spread(of_leaf, called, len(self._counts)) for name, of_leaf in values.items()}
 
@@ -71,5 +71,5 @@ class Activations(Probe):
         rows = stacked(self._rows, self.network.device)
         leaves = index(self._leaves, self.network.device)
         self._sums.index_add_(0, leaves, rows)
-        self._largest.scatter_reduce_(0, leaves, rows[:, 2], "amax")
+        self._largest.scatter_reduce_(0, leaves, rows[:, LARGEST], "amax")
         self._rows, self._leaves = [], []

@@ -1,5 +1,6 @@
-"""Sum, sum of squares, largest magnitude and number of zeros of a tensor, in few passes."""
+"""Power sums, largest magnitude, and number of zeros and of non-finite elements of tensors, in one pass over memory."""
 
+import ctypes
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,11 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_CHUNK = 131_072
+from gyrostat.probes.native import kernels
+
+_CHUNK = 65_536
 """Elements looked at together on a CPU: they stay in its cache between the operations, so memory is read once."""
 
-_UNDERFLOW, _OVERFLOW = 1e-30, 1e35
-"""Sums of squares outside of this are formed again in float64."""
+_DEVICE_CHUNK = 1 << 22
+"""The same of other devices, where it bounds the memory of what lies between the operations."""
+
+_SMALLEST, _LARGEST = 2.0**-24, 2.0**28
+"""Between these, float32 holds the fourth power of a chunk's largest magnitude, and their sum; others are widened."""
+
+_KINDS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+"""As the kernel numbers them."""
 
 
 class Moments(NamedTuple):
@@ -19,55 +28,126 @@ class Moments(NamedTuple):
 
     total: float | Tensor
     squares: float | Tensor
+    cubes: float | Tensor
+    fourths: float | Tensor
     largest: float | Tensor
     zeros: float | Tensor
+    nonfinite: float | Tensor
+
+
+WIDTH = len(Moments._fields)
+LARGEST, ZEROS, NONFINITE = (Moments._fields.index(name) for name in ("largest", "zeros", "nonfinite"))
 
 
 def moments(tensor: Tensor) -> Moments:
-    """Σx, Σx², max|x| and the number of x = 0 over all elements; NaN where an element is, in all but the zeros.
+    """Σx, Σx², Σx³, Σx⁴, max|x|, the number of x = 0 and of x that are not finite, over all elements.
 
-    `tensor` is floating, of any strides, not empty. Sums are formed in float32 or better.
+    Where an element is NaN, so are the sums and the largest magnitude. `tensor` is floating, of any strides, not empty.
+    Powers are taken of differences from a mean near by and put together in float64, so that central moments may be
+    formed of them: to 1e-5 where the mean is no more than 100 standard deviations away from 0.
     """
     flat = _flat(tensor)
-    return chunked_moments(flat) if tensor.device.type == "cpu" else fused_moments(flat)
+    if tensor.device.type != "cpu":
+        return fused_moments(flat)
+    if kernels.library is not None and flat.dtype in _KINDS:
+        (row,) = native_moments([flat], kernels.library).tolist()
+        return Moments(*row)
+    return chunked_moments(flat)
+
+
+def moments_of(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """`moments` of each tensor, (n, WIDTH) on `device`; all in one call of the kernel on a CPU. Of nothing: zeros."""
+    flats = [_flat(tensor) for tensor in tensors]
+    library = kernels.library
+    if library is not None and device.type == "cpu" and all(f.is_cpu and f.dtype in _KINDS for f in flats):
+        return native_moments(flats, library)
+    nothing = Moments(*(0.0,) * WIDTH)
+    return stacked([moments(flat) if flat.numel() else nothing for flat in flats], device)
+
+
+def native_moments(flats: Sequence[Tensor], library: ctypes.CDLL) -> Tensor:
+    """(n, WIDTH) float64 of contiguous tensors on a CPU, by the kernel."""
+    count = len(flats)
+    rows = torch.empty(count, WIDTH, dtype=torch.float64)
+    pointers = (ctypes.c_void_p * count)(*[flat.data_ptr() for flat in flats])
+    lengths = (ctypes.c_int64 * count)(*[flat.numel() for flat in flats])
+    kinds = (ctypes.c_int32 * count)(*[_KINDS[flat.dtype] for flat in flats])
+    library.gyrostat_moments(count, pointers, lengths, kinds, rows.data_ptr())
+    return rows
 
 
 def chunked_moments(flat: Tensor) -> Moments:
-    """For a CPU: chunk by chunk, in Python floats; numpy counts zeros ten times faster than torch does."""
-    total, squares, zeros = 0.0, 0.0, 0
+    """For a CPU without the kernel: chunk by chunk; numpy counts zeros ten times faster than torch does."""
+    sums, zeros, nonfinite = np.zeros(4), 0, 0
     peaks: list[float] = []
     is_zero = np.empty(min(_CHUNK, len(flat)), dtype=np.bool_)
     for raw in torch.split(flat, _CHUNK):
         part = raw if raw.dtype in (torch.float32, torch.float64) else raw.float()
         low, high = part.amin().item(), part.amax().item()
-        square = torch.dot(part, part).item()
-        if not _UNDERFLOW < square < _OVERFLOW and part.dtype == torch.float32:
-            square = torch.dot(part.double(), part.double()).item()
-        total += part.sum().item()
-        squares += square
         peaks += [-low, high]
         if not (low > 0 or high < 0):
             mask = is_zero[: len(part)]
             zeros += int(np.count_nonzero(np.equal(part.numpy(), 0, out=mask)))
-    # Python's max drops NaN, and a NaN in `low` is one in `total` and `squares` as well
-    return Moments(total, squares, max(peaks) if squares == squares else squares, float(zeros))
+        finite = -np.inf < low <= high < np.inf
+        if not finite:
+            nonfinite += len(part) - int(np.count_nonzero(np.isfinite(part.numpy())))
+        if not _SMALLEST < max(-low, high) < _LARGEST and (low, high) != (0, 0):
+            part = part.double()
+        sums += _power_sums(part, part.mean().item() if finite else 0.0)
+    # Python's max drops NaN, and a NaN among the elements is one in the sum of squares as well
+    largest = max(peaks) if sums[1] == sums[1] else float("nan")
+    total, squares, cubes, fourths = sums.tolist()
+    return Moments(total, squares, cubes, fourths, largest, float(zeros), float(nonfinite))
+
+
+def _power_sums(part: Tensor, pivot: float) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    """Σx, Σx², Σx³, Σx⁴ of one chunk, through the powers of x − pivot."""
+    away = part - pivot
+    square = away * away
+    n, c = len(part), pivot
+    d1, d2 = away.sum().item(), square.sum().item()
+    # sums, not dot products: those add up in a row, and what repeats (as zeros behind a ReLU) then rounds to one side
+    d3, d4 = torch.mul(away, square, out=away).sum().item(), torch.mul(square, square, out=square).sum().item()
+    if c == 0:  # infinite sums stay infinite
+        return np.array([d1, d2, d3, d4])
+    return np.array(
+        [
+            d1 + n * c,
+            d2 + c * (2 * d1 + n * c),
+            d3 + c * (3 * d2 + c * (3 * d1 + n * c)),
+            d4 + c * (4 * d3 + c * (6 * d2 + c * (4 * d1 + n * c))),
+        ]
+    )
 
 
 def fused_moments(flat: Tensor) -> Moments:
-    """For accelerators: whole-tensor reductions, results left on the device."""
-    wide = flat if flat.dtype == torch.float64 else flat.float()
-    low, high = torch.aminmax(wide)
-    return Moments(wide.sum(), torch.dot(wide, wide), torch.maximum(-low, high), (wide == 0).sum())
+    """For accelerators: reductions over large chunks in float64 (Apple's have float32), results left on the device."""
+    wide = torch.float32 if flat.device.type == "mps" else torch.float64
+    parts = [_device_moments(part.to(wide)) for part in torch.split(flat, _DEVICE_CHUNK)]
+    if len(parts) == 1:
+        return Moments(*parts[0])
+    rows = torch.stack([torch.stack(part) for part in parts])
+    whole = rows.sum(0)
+    whole[LARGEST] = rows[:, LARGEST].amax()
+    return Moments(*whole.unbind())
+
+
+def _device_moments(x: Tensor) -> list[Tensor]:
+    square = x * x
+    low, high = torch.aminmax(x)
+    zeros, nonfinite = (x == 0).sum(), x.isfinite().logical_not_().sum()
+    found = [x.sum(), square.sum(), torch.dot(square, x), torch.dot(square, square), torch.maximum(-low, high)]
+    return [*found, zeros.to(x.dtype), nonfinite.to(x.dtype)]
 
 
 def stacked(rows: Sequence[Moments], device: torch.device) -> Tensor:
-    """(len(rows), 4) on `device`, float64 where it has that."""
+    """(len(rows), WIDTH) on `device`, float64 where it has that."""
     wide = torch.float32 if device.type == "mps" else torch.float64
     values = [value for row in rows for value in row]
     if device.type == "cpu" and not any(isinstance(value, Tensor) for value in values):
-        return torch.tensor(values, dtype=wide).view(-1, 4)
+        return torch.tensor(values, dtype=wide).view(-1, WIDTH)
     placed = [torch.as_tensor(value).to(device, wide, non_blocking=True) for value in values]
-    return torch.stack(placed).view(-1, 4)
+    return torch.stack(placed).view(-1, WIDTH)
 
 
 def _flat(tensor: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gyrostat.probes.base import PROBES, Need, Probe, Readings
 from gyrostat.probes.layouts import LayoutBook
+from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network
 from gyrostat.probes.packing import pack
 from gyrostat.probes.probe_batch import ProbeBatch
@@ -92,6 +93,8 @@ class ProbeSession:
         self._scalars = frozenset(scalars)
         self._probes = _chosen(settings, self._network)
         _check_scalars(scalars, self._probes.values())
+        if self._probes and self._network.device.type == "cpu":
+            kernels.prepare()
         self._ranks = ranks
         self._layouts = LayoutBook(self._network, scalars, ranks)
         every = {name: probe.settings.every for name, probe in self._probes.items()}
