@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.dashboard import formats
 from app.dashboard.contents.alert_cards import cards_of_run
 from app.dashboard.contents.newest import newest_scalars
-from app.dashboard.panels.generic import generic_panel, is_drawn
+from app.dashboard.panels.generic import family_of, generic_panel, is_drawn
 from app.dashboard.panels.registry import PANELS, Panel
 from app.dashboard.verdict import verdict
 from app.dashboard.vitals import vitals
@@ -22,7 +22,8 @@ from gyrostat.spec.losses import CLASS_TASKS
 from gyrostat.spec.parse import SpecError, parse
 from gyrostat.spec.probes import PROBES
 
-MAX_GENERIC = 40
+MAX_GENERIC = 120
+"""Panels of metrics that have none of their own, at most; in closed families they cost nothing."""
 _ALWAYS = ("loss", "accuracy", "learning-rate")
 
 
@@ -48,7 +49,7 @@ def context(session: Session, run_id: str, now: datetime) -> dict[str, Any]:
         "first_alert": alerts[0].id if alerts else "",
         "actions": actions(run),
         "ran_for": _ran_for(run, now),
-        "panels": panels_of(run, measured),
+        "families": families_of(run, measured),
         "waiting_text": "Charts appear with the first frame that arrives.",
         "samples": samples.listed(session, run_id).items,
         "metrics": measured,
@@ -84,13 +85,29 @@ def actions(run: RunView) -> set[str]:
     return offered
 
 
-def panels_of(run: RunView, measured: Sequence[Measured]) -> list[Panel]:
-    """Panels of what the run measures and, while it may still go on, of what its spec says that it will."""
+class Family(NamedTuple):
+    """Panels that stay together; without a title they are the ones that a reader sees first."""
+
+    slug: str
+    title: str
+    panels: list[Panel]
+
+
+def families_of(run: RunView, measured: Sequence[Measured]) -> list[Family]:
+    """Panels of what the run measures and, while it may still go on, of what its spec says that it will.
+
+    First come the panels made by hand and what the training itself measures, then the catalogue's further metrics,
+    family by family.
+    """
     names = {metric.name for metric in measured}
     expected = set() if run.state in lifecycle.ENDED or run.spec is None else _expected(run.spec)
     shown = [panel for panel in PANELS.values() if names & set(panel.metrics) or panel.slug in expected]
     own = [metric for metric in measured if not is_drawn(metric.name) and not _is_vital(metric.name)]
-    return shown + [generic_panel(each.name, each.axis, each.description) for each in own[:MAX_GENERIC]]
+    families: dict[str, list[Panel]] = {"": shown}
+    for each in own[:MAX_GENERIC]:
+        panel = generic_panel(each.name, each.axis, each.description)
+        families.setdefault(family_of(each.name), []).append(panel)
+    return [Family(title.lower().replace(" ", "-"), title, panels) for title, panels in families.items()]
 
 
 def _expected(spec: Mapping[str, Any]) -> set[str]:

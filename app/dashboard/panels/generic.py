@@ -10,6 +10,24 @@ from gyrostat.spec.metrics import METRICS
 
 PREFIX = "metric."
 
+_FAMILIES = {
+    "activation": "Activations",
+    "attention": "Attention",
+    "curvature": "Curvature",
+    "generalization": "Generalization",
+    "gradient": "Gradients",
+    "kernel": "Tangent kernel",
+    "lipschitz": "Lipschitz control",
+    "normalization": "Normalization",
+    "optimizer": "Optimizer",
+    "precision": "Number formats",
+    "rank": "Ranks",
+    "representation": "Representation",
+    "update": "Updates",
+    "weight": "Weights",
+}
+"""Titles of what the catalogue's metrics are called by before the dot."""
+
 
 def generic_panel(metric: str, axis: str, description: str) -> Panel:
     """A curve for a scalar, a map of layers over steps for everything else."""
@@ -35,6 +53,14 @@ def generic_panel(metric: str, axis: str, description: str) -> Panel:
         log=log,
         layered=axis != "run",
     )
+
+
+def family_of(metric: str) -> str:
+    """Title of the family whose panels a metric of the catalogue is drawn with; "" where it stands by itself.
+
+    By itself stands what the training itself measures, and what belongs to one kind of task.
+    """
+    return _FAMILIES.get(metric.partition(".")[0], "") if metric in METRICS else ""
 
 
 def is_drawn(metric: str) -> bool:

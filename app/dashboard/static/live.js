@@ -17,7 +17,11 @@
   }
 
   function append(old, fresh) {
-    for (const child of [...fresh.children]) if (!document.getElementById(child.id)) old.append(child);
+    for (const child of [...fresh.children]) {
+      const known = document.getElementById(child.id);
+      if (!known) old.append(child);
+      else if (child.dataset.merge === "append") append(known, child);
+    }
   }
 
   function merge(html) {

@@ -80,6 +80,17 @@ def test_charts_are_drawn_and_tell_their_numbers(open_page, sick):
     expect(page.locator("#panel-sharpness .plot")).to_have_attribute("aria-label", re.compile("limit: 76 at step 60"))
 
 
+def test_a_family_of_charts_is_drawn_once_it_is_opened_and_stays_open(open_page, healthy):
+    page = open_page(f"/runs/{healthy.run}")
+    panel = page.locator("#family-gradients [id='panel-metric.gradient.clip_factor']")
+    expect(panel).to_be_hidden()
+    page.locator("#family-gradients > summary").click()
+    expect(panel.locator(".plot")).to_have_attribute("aria-label", re.compile("at step 100"))
+    healthy.train(1)
+    expect(panel.locator(".plot")).to_have_attribute("aria-label", re.compile("at step 101"), timeout=LIVE)
+    expect(page.locator("#family-gradients summary")).to_have_count(1)
+
+
 def test_a_measurement_appears_by_itself_on_the_page_and_in_the_chart(open_page, healthy):
     page = open_page(f"/runs/{healthy.run}")
     expect(page.locator("#connection")).to_have_attribute("data-state", "live")

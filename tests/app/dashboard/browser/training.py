@@ -8,7 +8,8 @@ import numpy as np
 
 LAYERS = ("layers.0.linear.weight", "layers.1.linear.weight", "layers.2.linear.weight", "layers.3.linear.weight",
           "layers.4.linear.weight", "output.weight")  # fmt: skip
-SCALARS = ("loss.train", "loss.validation", "accuracy.validation", "optimizer.learning_rate", "gradient.global_norm",
+SCALARS = ("loss.train", "loss.validation", "accuracy.validation", "optimizer.learning_rate",
+           "gradient.global_norm", "gradient.clip_factor",
            "curvature.sharpness", "curvature.limit", "curvature.sharpness_over_limit")  # fmt: skip
 
 
@@ -56,6 +57,7 @@ class Training:
             "accuracy.validation": 1 - loss / 2.4,
             "optimizer.learning_rate": np.full(steps, 0.05),
             "gradient.global_norm": 0.3 + 0 * loss,
+            "gradient.clip_factor": 1 + 0 * loss,
             "curvature.sharpness": 20 + 0 * loss,
             "curvature.limit": 76 + 0 * loss,
             "curvature.sharpness_over_limit": 20 / 76 + 0 * loss,
