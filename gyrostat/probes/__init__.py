@@ -7,14 +7,24 @@ module to the import below.
 
 Decisions that hold everywhere here:
 
-- Probes return tensors that stay on their device. All values of a step leave it in one asynchronous copy. Only
-  curvature, which has to decide when to stop, waits for the device (on a CPU there is nothing to wait for).
+- Probes return tensors that stay on their device. All values of a step leave it in one asynchronous copy. Only dear
+  probes, as curvature, which has to decide when to stop, wait for the device (on a CPU there is nothing to wait for).
 - Hooks exist only during the forward passes of a step whose outputs are measured; all other steps run at full speed.
 - Own passes (curvature) leave parameters, `.grad`, buffers, modes and random states as they found them.
 - A probe that raises is switched off and reported. Training goes on.
 """
 
-from gyrostat.probes import activations, attention, curvature, gradients, spectral, weights
+from gyrostat.probes import activations, attention, curvature, gradients, representation, spectral, weights
 from gyrostat.probes.session import ProbeSession, Sink
 
-__all__ = ["ProbeSession", "Sink", "activations", "attention", "curvature", "gradients", "spectral", "weights"]
+__all__ = [
+    "ProbeSession",
+    "Sink",
+    "activations",
+    "attention",
+    "curvature",
+    "gradients",
+    "representation",
+    "spectral",
+    "weights",
+]

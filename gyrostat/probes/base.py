@@ -29,10 +29,10 @@ class Need(enum.Enum):
 class Probe(ABC):
     """Measures something at the steps at which it is due.
 
-    At such a step the session calls, in this order: `begin`; `output` for each leaf module's output (only with
-    `Need.OUTPUTS`); `attended` for each call of an attention layer (only with `Need.ATTENTION`); `after_backward`;
-    `after_clip`, where gradients are clipped; `after_update`. Results must not be changed afterwards, and must not make
-    the host wait for the device.
+    Once, before the first step, the session calls `start`. At a step that is due it calls, in this order: `begin`;
+    `output` for each leaf module's output (only with `Need.OUTPUTS`); `attended` for each call of an attention layer
+    (only with `Need.ATTENTION`); `after_backward`; `after_clip`, where gradients are clipped; `after_update`. Results
+    must not be changed afterwards, and must not make the host wait for the device, unless the probe is a dear one.
     """
 
     settings_type: ClassVar[type[spec.Probe]]
@@ -48,6 +48,10 @@ class Probe(ABC):
     def __init__(self, settings: Any, network: Network) -> None:
         self.settings = settings
         self.network = network
+
+    def start(self) -> None:
+        """The training begins, or goes on after `load_state_dict`: parameters are as its next step finds them."""
+        return
 
     def begin(self) -> None:
         """The step begins; forget what an unfinished one left."""

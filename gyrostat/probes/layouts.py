@@ -20,25 +20,21 @@ class LayoutBook:
     def __init__(self, network: Network, scalars: Sequence[str], ranks: int = 1) -> None:
         self._network, self._ranks = network, ranks
         self._declared = dict.fromkeys(scalars)
-        self._seen: set[int] = set()
-        self._version = 0
+        self._version, self._seen = 0, 0
         self._axes: dict[Axis, list[str]] = {}
         self._selected: Tensor | None = None
-        self._changed = True
 
     def see(self, leaf: int) -> None:
         """The leaf module at this position has put out a floating tensor."""
-        if leaf not in self._seen:
-            self._seen.add(leaf)
-            self._changed = True
+        self._network.called.add(leaf)
 
     def renewed(self, metrics: Iterable[str]) -> Layout | None:
         """A new version, where `metrics` or modules are in it that the last one does not know."""
         new = [name for name in metrics if name not in self._declared]
-        if not new and not self._changed:
+        if self._version and not new and len(self._network.called) == self._seen:
             return None
         self._declared |= dict.fromkeys(new)
-        self._changed = False
+        self._seen = len(self._network.called)
         self._version += 1
         return self._layout()
 
@@ -60,7 +56,7 @@ class LayoutBook:
         return value[:MAX_NAMES]
 
     def _layout(self) -> Layout:
-        network, seen = self._network, sorted(self._seen)[:MAX_NAMES]
+        network, seen = self._network, sorted(self._network.called)[:MAX_NAMES]
         leaves = list(network.leaves)
         used = {METRICS[name].axis for name in self._declared}
         every: dict[Axis, list[str]] = {

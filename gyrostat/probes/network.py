@@ -46,6 +46,7 @@ class Network:
         attentions: the attention layers, by name.
         heads: names of their heads, layer after layer: `blocks.0.attention#0`.
         device: where vectors of results are put together: the first parameter's.
+        called: positions of the leaf modules that were seen to put out a floating tensor. It grows.
     """
 
     model: nn.Module
@@ -58,6 +59,7 @@ class Network:
     attentions: dict[str, AttentionLayer] = field(init=False)
     heads: list[str] = field(init=False)
     device: torch.device = field(init=False)
+    called: set[int] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         parameters = {_plain(name): parameter for name, parameter in self.model.named_parameters()}

@@ -109,6 +109,9 @@ class ProbeSession:
         self._window_step = 0
 
     def __enter__(self) -> Self:
+        with self._clock:
+            for probe in list(self._probes.values()):
+                self._ask(probe, probe.start)
         return self
 
     def __exit__(

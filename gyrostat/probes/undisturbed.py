@@ -22,8 +22,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             _restore_modes, [(module, module.training) for module in model.modules() if _is_stochastic(module)]
         )
         stack.enter_context(buffers_kept(model))
-        devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-        stack.enter_context(torch.random.fork_rng(devices))
+        stack.enter_context(torch.random.fork_rng(_cuda_devices(model)))
         stack.enter_context(torch.enable_grad())
         # the fused attention kernels have no second derivative
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
@@ -34,6 +33,19 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def evaluated(model: nn.Module) -> Iterator[None]:
+    """Inside: every module in eval mode. Afterwards: model and random states as found. Gradients are as outside."""
+    root, modes = model.training, [(module, module.training) for module in model.modules()]
+    with buffers_kept(model), torch.random.fork_rng(_cuda_devices(model)):
+        try:
+            model.eval()
+            yield
+        finally:
+            model.train(root)  # a model may hold more than its modules, and override this
+            _restore_modes(modes)
+
+
+@contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
     """Afterwards every buffer of the model, if it was written or replaced inside, is as found."""
     taken = _snapshot(model)
@@ -41,6 +53,10 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         _restore_buffers(taken)
+
+
+def _cuda_devices(model: nn.Module) -> list[int]:
+    return sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
 
 
 def _is_stochastic(module: nn.Module) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gyrostat.probes.linear_probe import probe_accuracy
 from gyrostat.spec.augmentation import Affine, AnyAugmentation, Crop, NoiseAugmentation
 from gyrostat.spec.run import RunSpec
 from gyrostat.spec.tasks import Contrastive
@@ -18,7 +19,6 @@ from trainer.data.samples import DataError, Samples
 from trainer.models.build import initialized
 from trainer.stabilizers import activations
 from trainer.stabilizers.augmentation import Augmentations, ValueRange
-from trainer.tasks.linear_probe import probe_accuracy
 from trainer.tasks.task import TASKS, Task
 
 DEFAULT_VIEWS: tuple[AnyAugmentation, ...] = (Crop(), Affine(), NoiseAugmentation(probability=1.0, sigma=0.2))

@@ -69,3 +69,18 @@ _layers(
     log=False,
     percent=True,
 )
+_layers(
+    "cka-initial",
+    "Likeness of features to the initial ones by module",
+    "representation.cka_initial",
+    "Centered kernel alignment. 1: training has only turned and scaled a module's features.",
+    log=False,
+)
+_layers(
+    "probe-accuracy",
+    "Linear probe accuracy by module",
+    "representation.probe_accuracy",
+    "What a linear classifier reads out of a module's features; it should rise over depth.",
+    log=False,
+    percent=True,
+)

@@ -8,6 +8,7 @@ from gyrostat.spec.probes.attention import AttentionProbe
 from gyrostat.spec.probes.base import PROBES, Cost, Probe
 from gyrostat.spec.probes.curvature import CurvatureProbe
 from gyrostat.spec.probes.gradients import GradientsProbe
+from gyrostat.spec.probes.representation import RepresentationProbe
 from gyrostat.spec.probes.spectral import SpectralProbe
 from gyrostat.spec.probes.weights import WeightsProbe
 
@@ -20,6 +21,7 @@ __all__ = [
     "GradientsProbe",
     "Probe",
     "Probes",
+    "RepresentationProbe",
     "SpectralProbe",
     "WeightsProbe",
 ]
@@ -42,3 +44,5 @@ class Probes(Settings):
     """Spectral norms of the weights."""
     curvature: CurvatureProbe = CurvatureProbe()
     """Sharpness."""
+    representation: RepresentationProbe = RepresentationProbe()
+    """Features over depth and time."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gyrostat.probes.undisturbed import undisturbed
+from gyrostat.probes.undisturbed import evaluated, undisturbed
 
 
 class Replacing(nn.Module):
@@ -75,3 +75,32 @@ def test_inside_dropout_is_off_and_batch_statistics_are_the_batchs() -> None:
         torch.testing.assert_close(model[:2](x).mean(0), torch.zeros(4), atol=1e-5, rtol=0)
         assert model.training
         assert not model[2].training
+
+
+class Holding(nn.Module):
+    """Holds a module that is not among its children, and tells it the mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = (nn.Dropout(0.5),)
+
+    def train(self, mode: bool = True) -> "Holding":
+        self.held[0].train(mode)
+        return super().train(mode)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_evaluated_is_eval_mode_and_all_is_as_it_was_also_after_an_error(fails: bool) -> None:
+    model = network().append(holding := Holding())
+    model[5].eval()
+    before = state(model)
+    outcome = pytest.raises(RuntimeError, match="inside") if fails else nullcontext()
+    with outcome, evaluated(model):
+        torch.randn(5)
+        assert not any(module.training for module in (*model.modules(), *holding.held))
+        model[4](torch.ones(1))
+        model[1].running_mean.add_(1)
+        if fails:
+            raise RuntimeError("inside")
+    assert state(model) == before
+    assert holding.held[0].training

@@ -3,7 +3,7 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from trainer.tasks.linear_probe import RIDGE, probe_accuracy
+from gyrostat.probes.linear_probe import RIDGE, probe_accuracy
 
 
 def features(count, width, seed):
