@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gyrostat.wire.measurements import Order
+
 Ending = Literal["stopped", "paused", "interrupted"]
 """How a training ends before its last step. `interrupted`: its worker was told to go; another attempt goes on."""
 
@@ -36,6 +38,8 @@ class Control:
         self.trouble = False
         self._lock = threading.Lock()
         self._adjustments: list[Adjustment] = []
+        self._orders: list[Order] = []
+        self._ordered: set[str] = set()
 
     def end(self, how: Ending) -> None:
         """Asks the training to write a checkpoint and end after the step that it is in."""
@@ -58,4 +62,19 @@ class Control:
             return []
         with self._lock:
             taken, self._adjustments = self._adjustments, []
+        return taken
+
+    def measure(self, order: Order) -> None:
+        """Asks for a measurement before the next step. One that was asked for already is not made again."""
+        with self._lock:
+            if order.id not in self._ordered:
+                self._ordered.add(order.id)
+                self._orders.append(order)
+
+    def orders(self) -> list[Order]:
+        """The measurements asked for since the last call, in order."""
+        if not self._orders:
+            return []
+        with self._lock:
+            taken, self._orders = self._orders, []
         return taken

@@ -20,6 +20,7 @@ from trainer.control import Adjustment, Control, Ending
 from trainer.data.batches import Batch
 from trainer.data.generators import generator
 from trainer.keeper import Keeper
+from trainer.on_demand import carried_out
 from trainer.pace import METRICS, Pace
 from trainer.passes import Passes
 from trainer.ranks import ALONE, Comparison, Ranks
@@ -105,6 +106,7 @@ class _Training:
         self.passes = Passes(spec, task, self.optimizer, ranks)
         self.comparison = Comparison(spec.distributed, ranks, task.model)
         own = (*self.passes.numbers.metrics, *self.comparison.metrics)
+        self.probe_batch = _probe_batch(spec, task)
         self.probes = ProbeSession(
             task.model,
             self.optimizer,
@@ -119,7 +121,7 @@ class _Training:
                 *own,
                 "gradient.clip_factor",
             ),
-            probe_batch=_probe_batch(spec, task),  # the session decides which probes need it
+            probe_batch=self.probe_batch,  # the session decides which probes need it
             ranks=ranks.size,
         )
         self.done, self.overflowed = state.Progress(), False
@@ -159,6 +161,8 @@ class _Training:
         limit = math.inf if done.clip_norm is None else done.clip_norm
         led, done.learning_rate_factor, limit = self.ranks.led([going, done.learning_rate_factor, limit])
         done.clip_norm = None if math.isinf(limit) else limit
+        if led:
+            self.measure(control)
         return bool(led)
 
     def adjust(self, change: Adjustment) -> None:
@@ -168,6 +172,13 @@ class _Training:
             self.probes.tighten(TIGHTEN_STEPS)
         data = {"by": "control", **change.model_dump(exclude_unset=True)}
         self.stream.event("intervention", self.done.step + 1, data)
+
+    def measure(self, control: Control) -> None:
+        """Carries out what was asked for on demand, outside of the training's pace; other ranks wait at their step."""
+        for order in control.orders():
+            with self.pace.stopped():
+                report = carried_out(order, self.probes, self.probe_batch, is_over=lambda: control.ending is not None)
+            self.stream.event("measurement", self.done.step, report)
 
     def step(self) -> None:
         """One optimizer step, with everything that is due at it."""

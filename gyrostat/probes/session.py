@@ -14,13 +14,16 @@ from gyrostat.probes.base import PROBES, Need, Probe, Readings
 from gyrostat.probes.layouts import LayoutBook
 from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network
+from gyrostat.probes.on_demand import Check, measure
 from gyrostat.probes.packing import pack
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.schedule import Schedule
 from gyrostat.probes.stopwatch import Stopwatch
+from gyrostat.spec.measurements import Measurement
 from gyrostat.spec.metrics import METRICS
 from gyrostat.spec.probes import Probes
 from gyrostat.wire.layout import Layout
+from gyrostat.wire.measurements import Values
 from gyrostat.wire.messages import EventKind
 from gyrostat.wire.pending import PendingFrame
 
@@ -179,6 +182,17 @@ class ProbeSession:
     def tighten(self, steps: int) -> None:
         """A detector sees trouble: measure at half of each cadence, unstretched, for so many steps from now."""
         self._schedule.tighten(steps)
+
+    def measure(self, settings: Measurement, check: Check = lambda: None) -> Values:
+        """Measures once, on demand, between two steps; neither the budget nor the reported overhead knows of it.
+
+        `check` is called before each pass through the network and ends the measurement by raising.
+
+        Raises:
+            Exception: what `check` raises, or what went wrong; the model is as found all the same.
+        """
+        with self._clock.stopped():
+            return measure(settings, self._network, check)
 
     def state_dict(self) -> dict[str, Any]:
         """What the probes start from and how far cadences are stretched: tensors, numbers, and dicts of them."""

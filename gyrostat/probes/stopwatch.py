@@ -1,6 +1,8 @@
 """Tells time spent inside of something from time spent outside of it."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import NamedTuple
 
@@ -36,6 +38,16 @@ class Stopwatch:
         if self._depth == 0:
             self._inside += time.perf_counter() - self._entered
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Time spent in this counts as neither inside nor outside. Not to be entered inside."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            gone = time.perf_counter() - began
+            self._lap, self._window = _later(self._lap, gone), _later(self._window, gone)
+
     def lap(self) -> Lap | None:
         """Times from the last call to this one; None at the first. To be called right after entering."""
         last, self._lap = self._lap, (self._entered, self._inside)
@@ -51,3 +63,7 @@ class Stopwatch:
         begun, before = self._window or (now, inside)
         self._window = (now, inside)
         return (inside - before) / (now - begun) if now > begun else 0.0
+
+
+def _later(mark: tuple[float, float] | None, seconds: float) -> tuple[float, float] | None:
+    return None if mark is None else (mark[0] + seconds, mark[1])

@@ -44,8 +44,8 @@ def parse(document: object) -> Parsed:
     return Parsed(spec, warnings(spec))
 
 
-def described(error: ValidationError, model: type[BaseModel]) -> Iterator[Problem]:
-    """Each of pydantic's complaints as a problem with a mend."""
+def described(error: ValidationError, model: Any) -> Iterator[Problem]:
+    """Each of pydantic's complaints about a `model`, or about a union of models, as a problem with a mend."""
     told: set[str] = set()
     for detail in error.errors(include_url=False):
         place = _followed(model, detail["loc"])
@@ -72,10 +72,10 @@ class _Place:
     models: list[type[BaseModel]]
 
 
-def _followed(model: type[BaseModel], location: tuple[int | str, ...]) -> _Place:
+def _followed(model: Any, location: tuple[int | str, ...]) -> _Place:
     # pydantic puts the chosen member of a union into its path: model.mlp.depth is the user's model.depth
     path: list[int | str] = []
-    models, is_key, is_leaf = [model], False, False
+    models, is_key, is_leaf = list(_models(model)), False, False
     for part in location:
         chosen = [candidate for candidate in models if len(models) > 1 and _kind(candidate) == part]
         if is_key or isinstance(part, int):

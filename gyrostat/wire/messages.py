@@ -33,6 +33,7 @@ EventKind = Literal[
     "probe_disabled",
     "intervention",
     "samples",
+    "measurement",
     "loss_ledger",
 ]
 """What a training process reports.
@@ -42,7 +43,8 @@ The first six change the run's state: `started` -> running, `interrupted` (the w
 the worker still has; `failed` carries `{"error", "traceback"}`;
 `probe_disabled` `{"probe", "reason", "traceback"}`; `intervention` says that a technique acted on its own;
 `samples` carries `{"png", "caption"}`, a picture of what the model makes (base64 of a PNG, `gyrostat.wire.png`), which
-is kept apart from the events and read at `/v1/runs/{id}/samples`;
+is kept apart from the events and read at `/v1/runs/{id}/samples`; `measurement` carries what became of a measurement
+on demand, a `gyrostat.wire.measurements.Report`, which is kept apart too and read at `/v1/runs/{id}/measurements`;
 `loss_ledger` counts what the client had to drop, by reason.
 """
 
@@ -103,7 +105,11 @@ class Acknowledgement(Wire):
 
 
 class Command(Wire):
-    """Something a worker is asked to do with one attempt of a run; repeated until it is reported done."""
+    """Something a worker is asked to do with one attempt of a run; repeated until it is reported done.
+
+    A `control` carries what shall change, a `measure` a `gyrostat.wire.measurements.Order`; that one is done when the
+    training has taken it, and the report follows as an event.
+    """
 
     id: int
     run: str

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from gyrostat.spec.parse import parse
 from gyrostat.stream.stream import Stream
 from gyrostat.wire.layout import Layout
+from gyrostat.wire.measurements import Order
 from gyrostat.wire.messages import Acknowledgement, EventKind
 from gyrostat.wire.pending import PendingFrame
 from trainer import loop, tasks
@@ -135,6 +136,11 @@ class Desk:
                 self.control.adjust(Adjustment.model_validate(data))
             except ValidationError as error:
                 self._complain(f"live change refused: {error}")
+        elif kind == "measure":
+            try:
+                self.control.measure(Order.model_validate(data))
+            except ValidationError as error:
+                self._complain(f"measurement refused: {error}")
         else:
             self._complain(f"this worker cannot carry out {kind!r}")
 

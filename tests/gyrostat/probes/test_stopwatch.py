@@ -34,3 +34,20 @@ def test_the_share_is_that_since_the_last_question() -> None:
 
 def test_before_anything_was_timed_the_share_is_zero() -> None:
     assert Stopwatch().share() == 0
+
+
+def test_time_while_it_is_stopped_is_neither_inside_nor_outside() -> None:
+    watch = Stopwatch()
+    with watch.stopped():  # before anything was timed
+        pass
+    with watch:
+        watch.lap()
+        time.sleep(0.02)
+    with watch.stopped():
+        time.sleep(0.3)
+    with watch:
+        lap = watch.lap()
+    assert lap is not None
+    assert 0.02 <= lap.inside < 0.2
+    assert lap.outside < 0.2
+    assert watch.share() > 0.4

@@ -10,7 +10,9 @@ import time
 import psutil
 import pytest
 
+from gyrostat.spec.measurements import Landscape
 from gyrostat.spec.probes import PROBES
+from gyrostat.wire.measurements import Order, Report
 from gyrostat.wire.messages import Assignment
 from tests.trainer.recording import document
 from tests.trainer.small_backend import SmallBackend
@@ -27,6 +29,7 @@ ENDLESS = document(
     validation={"every": 1_000_000},
     probes={name: {"enabled": False} for name in PROBES},
 )
+PLANE = Order(id="plane", settings=Landscape(kind="landscape", dimensions=2, points=5))
 RAISING = {
     **document("text-transformer", schedule="constant"),
     "task": {"kind": "language_model", "dataset": {"kind": "text_file", "path": "missing.txt"}},
@@ -122,22 +125,28 @@ def test_what_is_asked_of_a_training_is_done_and_confirmed(trainings, backend):
     training.ask("control", command=2, data={"learning_rate_factor": -1})
     training.ask("measure", command=3, data={"what": "landscape"})
     training.ask("control", command=4, data={"x": "y" * 10_000})
+    for _ in range(2):  # commands are told until they are done
+        training.ask("measure", command=5, data=PLANE.model_dump())
     confirmed = []
-    eventually(lambda: training.poll() is None and (confirmed.extend(training.carried_out()) or len(confirmed) == 4))
-    assert confirmed == [1, 2, 3, 4]
-    training.ask("stop", command=5)
+    eventually(lambda: training.poll() is None and (confirmed.extend(training.carried_out()) or len(confirmed) == 6))
+    assert confirmed == [1, 2, 3, 4, 5, 5]
+    eventually(lambda: training.poll() is None and "measurement" in backend.kinds("asked"))
+    training.ask("stop", command=6)
     ended = eventually(training.poll)
     assert ended.reported
-    assert training.carried_out() == [5]
-    training.ask("stop", command=5)  # again, of one that has ended: nothing happens
+    assert training.carried_out() == [6]
+    training.ask("stop", command=6)  # again, of one that has ended: nothing happens
     eventually(lambda: "stopped" in backend.kinds("asked"))
     assert backend.kinds("asked")[-2:] == ["checkpoint", "stopped"]
     assert backend.event("asked", "intervention").data["learning_rate_factor"] == 0.5
     refusals = [event.data["message"] for _, event in backend.events["asked"] if event.kind == "log"]
     assert len(refusals) == 3
     assert "learning_rate_factor" in refusals[0]
-    assert "'measure'" in refusals[1]
+    assert "measurement refused" in refusals[1]
     assert "too_long" in refusals[2]
+    assert backend.kinds("asked").count("measurement") == 1, "asked twice, measured once"
+    report = Report.model_validate(backend.event("asked", "measurement").data)
+    assert (report.id, report.settings, report.error) == (PLANE.id, PLANE.settings, None)
 
 
 def test_a_training_ends_with_its_agent(tmp_path, backend):

@@ -1,0 +1,182 @@
+"""Measurements on demand: of the right parameters, fit to travel, and the network left as found."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from gyrostat.probes import ProbeSession, on_demand
+from gyrostat.probes.estimators import hessian
+from gyrostat.probes.network import Network
+from gyrostat.probes.on_demand import measure
+from gyrostat.probes.probe_batch import ProbeBatch
+from gyrostat.probes.undisturbed import undisturbed
+from gyrostat.spec.measurements import Landscape, Measurement, SpectralDensity
+from gyrostat.wire.measurements import LandscapeValues, Report, SpectralDensityValues
+
+SMALL: list[Measurement] = [
+    Landscape(kind="landscape", points=5),
+    Landscape(kind="landscape", dimensions=2, points=3, reach=0.5),
+    SpectralDensity(kind="spectral_density", probes=2, steps=4),
+]
+
+
+class Net(nn.Module):
+    """Tied, frozen and unused weights, a parametrization, batch statistics, dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = weight_norm(nn.Linear(6, 6))
+        self.norm = nn.BatchNorm1d(6)
+        self.drop = nn.Dropout(0.5)
+        self.tied = nn.Linear(6, 6)
+        self.again = nn.Linear(6, 6)
+        self.again.weight = self.tied.weight
+        self.frozen = nn.Linear(6, 6).requires_grad_(False)
+        self.unused = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.again(torch.tanh(self.frozen(self.tied(self.drop(self.norm(self.first(x)))))))
+
+
+def network(model: nn.Module | None = None) -> Network:
+    torch.manual_seed(4)
+    model = model or Net()
+    x, y = torch.randn(16, 6), torch.randn(16, 6)
+
+    def loss_of(tensors: tuple[Tensor, ...]) -> Tensor:
+        return nn.functional.mse_loss(model(tensors[0]), tensors[1])
+
+    batch = ProbeBatch(tensors=lambda: (x, y), loss_of=loss_of)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    return Network(model, optimizer, batch.loss, batch)
+
+
+def state(model: nn.Module) -> dict[str, Any]:
+    return {
+        "tensors": {name: value.clone() for name, value in model.state_dict().items()},
+        "gradients": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
+        "modes": [module.training for module in model.modules()],
+        "random": torch.get_rng_state(),
+        "hooks": [len(module._forward_hooks) for module in model.modules()],
+    }
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    for name, value in one["tensors"].items():
+        assert torch.equal(value, other["tensors"][name]), name
+    for before, after in zip(one["gradients"], other["gradients"], strict=True):
+        assert (before is None) == (after is None)
+        assert before is None or torch.equal(before, after)
+    assert one["modes"] == other["modes"]
+    assert torch.equal(one["random"], other["random"])
+    assert one["hooks"] == other["hooks"]
+
+
+@pytest.mark.parametrize("settings", SMALL, ids=lambda settings: f"{settings.kind} {len(settings.model_dump())}")
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_network_is_as_found_whatever_becomes_of_it(settings: Measurement, fails: bool) -> None:
+    watched = network()
+    watched.model(torch.randn(16, 6)).sum().backward()
+    before, calls = state(watched.model), 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if fails and calls == 3:
+            raise InterruptedError("over")
+
+    if fails:
+        with pytest.raises(InterruptedError):
+            measure(settings, watched, check)
+    else:
+        found = measure(settings, watched, check)
+        report = {"id": "m1", "settings": settings.model_dump(), "seconds": 0.1, "samples": 16}
+        Report.model_validate({**report, "values": found.model_dump(mode="json")})
+    assert_same(before, state(watched.model))
+
+
+def test_the_middle_of_a_landscape_is_the_loss_and_only_trained_matrices_move() -> None:
+    watched, seen = network(), []
+    model = watched.model
+    assert isinstance(model, Net)
+    handle = model.register_forward_hook(
+        lambda *_: seen.append({n: p.detach().clone() for n, p in model.named_parameters()})
+    )
+    found = measure(SMALL[0], watched)
+    handle.remove()
+    assert isinstance(found, LandscapeValues)
+    model.drop.eval()
+    assert watched.probe_loss is not None
+    assert found.losses[2] == pytest.approx(watched.probe_loss().item(), rel=1e-6)
+    assert len(set(found.losses)) == 5
+    moved = {name for name, value in seen[0].items() if not torch.equal(value, dict(model.named_parameters())[name])}
+    assert moved == {"first.parametrizations.weight.original1", "tied.weight", "unused.weight"}
+    assert found.positions == [-1, -0.5, 0, 0.5, 1]
+
+
+def test_a_spectrum_is_of_all_trained_parameters_tied_ones_once() -> None:
+    watched = network()
+    found = measure(SpectralDensity(kind="spectral_density", probes=4, steps=30), watched)
+    assert isinstance(found, SpectralDensityValues)
+    trained = [p for p in watched.model.parameters() if p.requires_grad]
+    assert found.parameters == sum(p.numel() for p in trained)
+    assert np.sum(found.weights) == pytest.approx(1, abs=1e-5)
+    assert watched.probe_loss is not None
+    with undisturbed(watched.model):
+        product = hessian(watched.probe_loss(), trained)
+        dense = torch.stack([product(column) for column in torch.eye(found.parameters)]).double()
+    eigenvalues = np.linalg.eigvalsh(dense.numpy())
+    assert found.eigenvalues[-1] == pytest.approx(eigenvalues[-1], rel=1e-3)
+    assert found.eigenvalues[0] == pytest.approx(eigenvalues[0], rel=1e-3)
+    assert abs(found.trace - eigenvalues.sum()) < 4 * found.trace_error
+    assert abs(found.square - (eigenvalues**2).sum()) < 4 * found.square_error
+
+
+def test_a_spectrum_of_a_large_net_makes_as_many_steps_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = network()
+    length = sum(p.numel() for p in watched.model.parameters() if p.requires_grad)
+    monkeypatch.setattr(on_demand, "BASIS_BYTES", 5 * 4 * length)
+    found = measure(SpectralDensity(kind="spectral_density", probes=2, steps=30), watched)
+    assert isinstance(found, SpectralDensityValues)
+    assert found.steps == 5
+    assert len(found.eigenvalues) == 10
+
+
+def test_what_cannot_be_measured_says_why() -> None:
+    bare = nn.LayerNorm(6)
+    with pytest.raises(ValueError, match="two or more dimensions"):
+        measure(SMALL[0], network(bare))
+    frozen = network()
+    frozen.model.requires_grad_(False)
+    with pytest.raises(ValueError, match="trained parameters"):
+        measure(SMALL[2], frozen)
+    with pytest.raises(ValueError, match="no probe loss"):
+        measure(SMALL[0], Network(bare, torch.optim.SGD(bare.parameters())))
+    broken = network()
+    assert isinstance(broken.model, Net)
+    with torch.no_grad():
+        broken.model.tied.weight[0, 0] = torch.nan
+    with pytest.raises(FloatingPointError, match="not finite"):
+        measure(SMALL[2], broken)
+    lost = measure(SMALL[0], broken)
+    assert isinstance(lost, LandscapeValues)
+    assert lost.losses == ["NaN"] * 5
+
+
+def test_a_session_measures_between_two_steps(sink: Any, only: Any, run_step: Any) -> None:
+    watched = network()
+    model, optimizer = watched.model, watched.optimizer
+    session = ProbeSession(
+        model, optimizer, only("activations"), sink=sink, scalars=["loss.train"], probe_batch=watched.probe_batch
+    )
+    with session:
+        run_step(session, 1, model, optimizer, watched.probe_loss)
+        assert isinstance(session.measure(SMALL[1]), LandscapeValues)
+        run_step(session, 2, model, optimizer, watched.probe_loss)
+    assert sink.events == []
+    assert sorted(sink.frames) == [1, 2]
+    assert sink.frames[2].keys() == sink.frames[1].keys(), "its passes are not measured as the training's"
