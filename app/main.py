@@ -7,7 +7,20 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 from app import problems
-from app.api import alerts, catalogue, docs, events, frames, health, metrics, rules, runs, samples, workers
+from app.api import (
+    alerts,
+    catalogue,
+    docs,
+    events,
+    frames,
+    health,
+    measurements,
+    metrics,
+    rules,
+    runs,
+    samples,
+    workers,
+)
 from app.api.static_files import VersionedFiles
 from app.dashboard import login, pages
 from app.deps import Clock, utc_now
@@ -25,7 +38,22 @@ from app.settings import AppSettings
 from app.storage.database import Database
 from gyrostat import __version__
 
-PARTS = (runs, frames, metrics, samples, events, alerts, rules, workers, catalogue, health, docs, pages, login)
+PARTS = (
+    runs,
+    frames,
+    metrics,
+    samples,
+    measurements,
+    events,
+    alerts,
+    rules,
+    workers,
+    catalogue,
+    health,
+    docs,
+    pages,
+    login,
+)
 
 
 def create_app(settings: AppSettings, *, clock: Clock = utc_now) -> FastAPI:

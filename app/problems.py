@@ -103,10 +103,10 @@ def _problems(request: Request, detail: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
-def _body_model(request: Request) -> type[BaseModel]:
+def _body_model(request: Request) -> Any:
+    """The model of the route's body, or the union of models."""
     field = getattr(request.scope.get("route"), "body_field", None)
-    annotation = None if field is None else field.field_info.annotation
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else Nothing
+    return Nothing if field is None else field.field_info.annotation
 
 
 _KINDS = {

@@ -13,6 +13,7 @@ TAGS = [
     {"name": "frames", "description": "Measurements and events, as a training process sends them"},
     {"name": "metrics", "description": "What was measured, at the width that a chart needs"},
     {"name": "samples", "description": "Pictures of what a generative model makes"},
+    {"name": "measurements", "description": "What is measured once in a running training, when somebody asks"},
     {"name": "alerts", "description": "What rules found, with evidence and remedies"},
     {"name": "rules", "description": "What is watched for, and from which threshold on"},
     {"name": "events", "description": "Server-sent events"},

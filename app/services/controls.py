@@ -1,5 +1,6 @@
-"""Stop, pause, resume, change: at once where no worker holds the run, by a command to its worker where one does."""
+"""Stop, pause, resume, change, measure: at once where no worker holds the run, by a command to its worker else."""
 
+import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -7,13 +8,22 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.errors import Conflict, Invalid, NotFound
-from app.services import lifecycle
+from app.services import lifecycle, measurements
+from app.services.measurements import MeasurementView
 from app.services.run_requests import ControlRequest
 from app.services.run_view import RunView, view
+from app.storage import events as event_repository
+from app.storage import measurements as measurement_repository
 from app.storage import runs as run_repository
 from app.storage.database import Session
 from app.storage.tables import Command, Run
+from app.storage.tables import Measurement as MeasurementRow
+from gyrostat.spec.measurements import Measurement
 from gyrostat.spec.parse import described
+from gyrostat.wire.measurements import Order
+
+MAX_WAITING = 4
+"""Measurements of one run that may be waited for at once: a training stands still for each."""
 
 
 def held(session: Session, run_id: str) -> Run:
@@ -89,14 +99,48 @@ def control(session: Session, run_id: str, change: ControlRequest | Mapping[str,
         Invalid: the change is none.
     """
     wanted = change if isinstance(change, ControlRequest) else _control(change)
-    run = held(session, run_id)
-    if run.spec is None or run.state not in lifecycle.LIVE:
-        raise Conflict(
-            f"run {run.id} is {'attached from outside' if run.spec is None else run.state}; "
-            "only a run that a worker trains can be changed live, fork it instead"
-        )
+    run = _trained(session, run_id, "can be changed live, fork it instead")
     session.add(_command(run, "control", wanted.model_dump(exclude_none=True), now))
     return view(session, run)
+
+
+def measure(session: Session, run_id: str, settings: Measurement, now: datetime) -> MeasurementView:
+    """Asks the run's worker for a measurement, which is `waiting` until its report has come.
+
+    Raises:
+        NotFound: there is no such run.
+        Conflict: no worker trains it now, it is about to end, or too many are waited for.
+    """
+    run = _trained(session, run_id, "can be measured on demand")
+    if run.wanted is not None:
+        raise Conflict(f"run {run.id} is on its way to be {run.wanted}; measure it when it is trained again")
+    if len(measurement_repository.waiting(session, run.id)) >= MAX_WAITING:
+        raise Conflict(f"run {run.id} has {MAX_WAITING} measurements to make; ask again when one of them has come")
+    order = Order(id=secrets.token_hex(8), settings=settings)
+    row = MeasurementRow(
+        run_id=run.id,
+        id=order.id,
+        attempt=run.attempt,
+        settings=settings.model_dump(mode="json"),
+        state=measurements.WAITING,
+        asked_at=now,
+    )
+    session.add(row)
+    session.add(_command(run, "measure", order.model_dump(mode="json"), now))
+    measurements.bound(session, run.id)
+    told = {"id": order.id, "kind": settings.kind, "state": row.state}
+    event_repository.append(session, run.id, "measurement", told, step=run.step, now=now)
+    run.revision += 1
+    run.updated_at = now
+    return MeasurementView.model_validate(row)
+
+
+def _trained(session: Session, run_id: str, what: str) -> Run:
+    run = held(session, run_id)
+    if run.spec is None or run.state not in lifecycle.LIVE:
+        state = "attached from outside" if run.spec is None else run.state
+        raise Conflict(f"run {run.id} is {state}; only a run that a worker trains {what}")
+    return run
 
 
 def _control(change: Mapping[str, Any]) -> ControlRequest:

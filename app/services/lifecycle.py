@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from app.errors import Conflict, Invalid, NotFound
-from app.services import alerting, judging, samples
+from app.services import alerting, judging, measurements, samples
 from app.storage import events as event_repository
 from app.storage import runs as run_repository
 from app.storage.database import Session
@@ -76,6 +76,7 @@ def record(session: Session, run: Run, old: str | None, reason: str, now: dateti
     if run.state not in LIVE:
         run.wanted = None
         run_repository.end_commands(session, run.id, now)
+        measurements.give_up(session, run.id, f"the run became {run.state} before it was measured", now)
     session.add(Transition(run_id=run.id, old=old, new=run.state, reason=run.reason, attempt=run.attempt, at=now))
     data = {"old": old, "new": run.state, "reason": run.reason, "attempt": run.attempt}
     event_repository.append(session, run.id, "state", data, step=run.step, now=now)
@@ -130,6 +131,8 @@ def apply_event(session: Session, run: Run, attempt_number: int, event: Event, n
         _add_checkpoint(session, run, attempt_number, event, now)
     if event.kind == "samples":
         event = samples.kept(session, run.id, attempt_number, event, now)
+    if event.kind == "measurement":
+        event = measurements.kept(session, run.id, attempt_number, event, now)
     if event.kind not in _STATE_CHANGES or not is_current:
         data = {**event.data, "attempt": attempt_number, "reported_at": event.at}
         event_repository.append(session, run.id, event.kind, data, step=event.step, now=now)

@@ -140,6 +140,28 @@ class Sample(Base):
     at: Mapped[datetime]
 
 
+class Measurement(Base):
+    """Something that was asked to be measured once, and what came of it."""
+
+    __tablename__ = "measurement"
+    run_id: Mapped[str] = _of_run(primary_key=True)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    attempt: Mapped[int]
+    settings: Mapped[dict[str, Any]]
+    """A `gyrostat.spec.measurements.Measurement`."""
+    state: Mapped[str] = mapped_column(String(16))
+    """waiting, done or failed."""
+    step: Mapped[int | None] = mapped_column(BigInteger)
+    seconds: Mapped[float | None]
+    samples: Mapped[int | None] = mapped_column(BigInteger)
+    error: Mapped[str | None] = mapped_column(Text)
+    """Why it failed."""
+    result: Mapped[dict[str, Any] | None]
+    """A `gyrostat.wire.measurements.Values`, once it is done."""
+    asked_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
 class Event(Base):
     """What happened, in order, for live pages to resume from: `id` is the server-sent event's id."""
 

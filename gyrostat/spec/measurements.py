@@ -24,7 +24,7 @@ class Landscape(Settings):
     """
 
     title: ClassVar[str] = "Loss landscape"
-    kind: Literal["landscape"]
+    kind: Literal["landscape"] = "landscape"
     """A loss landscape."""
     dimensions: Literal[1, 2] = 1
     """A line, or a plane, which takes `points` times as long."""
@@ -57,7 +57,7 @@ class SpectralDensity(Settings):
     """
 
     title: ClassVar[str] = "Spectral density of the Hessian"
-    kind: Literal["spectral_density"]
+    kind: Literal["spectral_density"] = "spectral_density"
     """A spectral density."""
     probes: int = Field(8, ge=2, le=16)
     """Random vectors; errors shrink with the root of their number."""
@@ -72,4 +72,3 @@ class SpectralDensity(Settings):
 
 Measurement = Annotated[Landscape | SpectralDensity, Field(discriminator="kind")]
 """Any of them."""
-KINDS: tuple[type[Landscape] | type[SpectralDensity], ...] = (Landscape, SpectralDensity)

@@ -17,8 +17,8 @@ SPEC = document(
     regularization={"dropout": {"kind": "element", "rate": 0.3}},
     probes=QUIET,
 )
-LINE = Order(id="line", settings=Landscape(kind="landscape", points=5))
-SPECTRUM = Order(id="spectrum", settings=SpectralDensity(kind="spectral_density", probes=2, steps=5))
+LINE = Order(id="line", settings=Landscape(points=5))
+SPECTRUM = Order(id="spectrum", settings=SpectralDensity(probes=2, steps=5))
 
 
 def reports(recording):
@@ -85,7 +85,7 @@ def test_a_training_that_is_asked_to_end_does_not_wait_for_a_measurement(tmp_pat
             pass
 
     control = Impatient()
-    control.measure(Order(id="long", settings=Landscape(kind="landscape", dimensions=2, points=51)))
+    control.measure(Order(id="long", settings=Landscape(dimensions=2, points=51)))
     control.measure(SPECTRUM)
     recording = trained(SPEC, tmp_path, control=control)
     found = reports(recording)

@@ -18,9 +18,9 @@ from gyrostat.spec.measurements import Landscape, Measurement, SpectralDensity
 from gyrostat.wire.measurements import LandscapeValues, Report, SpectralDensityValues
 
 SMALL: list[Measurement] = [
-    Landscape(kind="landscape", points=5),
-    Landscape(kind="landscape", dimensions=2, points=3, reach=0.5),
-    SpectralDensity(kind="spectral_density", probes=2, steps=4),
+    Landscape(points=5),
+    Landscape(dimensions=2, points=3, reach=0.5),
+    SpectralDensity(probes=2, steps=4),
 ]
 
 
@@ -120,7 +120,7 @@ def test_the_middle_of_a_landscape_is_the_loss_and_only_trained_matrices_move() 
 
 def test_a_spectrum_is_of_all_trained_parameters_tied_ones_once() -> None:
     watched = network()
-    found = measure(SpectralDensity(kind="spectral_density", probes=4, steps=30), watched)
+    found = measure(SpectralDensity(probes=4, steps=30), watched)
     assert isinstance(found, SpectralDensityValues)
     trained = [p for p in watched.model.parameters() if p.requires_grad]
     assert found.parameters == sum(p.numel() for p in trained)
@@ -140,7 +140,7 @@ def test_a_spectrum_of_a_large_net_makes_as_many_steps_as_memory_allows(monkeypa
     watched = network()
     length = sum(p.numel() for p in watched.model.parameters() if p.requires_grad)
     monkeypatch.setattr(on_demand, "BASIS_BYTES", 5 * 4 * length)
-    found = measure(SpectralDensity(kind="spectral_density", probes=2, steps=30), watched)
+    found = measure(SpectralDensity(probes=2, steps=30), watched)
     assert isinstance(found, SpectralDensityValues)
     assert found.steps == 5
     assert len(found.eigenvalues) == 10

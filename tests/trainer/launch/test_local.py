@@ -29,7 +29,7 @@ ENDLESS = document(
     validation={"every": 1_000_000},
     probes={name: {"enabled": False} for name in PROBES},
 )
-PLANE = Order(id="plane", settings=Landscape(kind="landscape", dimensions=2, points=5))
+PLANE = Order(id="plane", settings=Landscape(dimensions=2, points=5))
 RAISING = {
     **document("text-transformer", schedule="constant"),
     "task": {"kind": "language_model", "dataset": {"kind": "text_file", "path": "missing.txt"}},
