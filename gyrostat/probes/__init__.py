@@ -14,7 +14,7 @@ Decisions that hold everywhere here:
 - A probe that raises is switched off and reported. Training goes on.
 """
 
-from gyrostat.probes import activations, attention, curvature, gradients, representation, spectral, weights
+from gyrostat.probes import activations, attention, curvature, direction, gradients, representation, spectral, weights
 from gyrostat.probes.session import ProbeSession, Sink
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "activations",
     "attention",
     "curvature",
+    "direction",
     "gradients",
     "representation",
     "spectral",

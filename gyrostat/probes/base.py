@@ -22,6 +22,7 @@ class Need(enum.Enum):
 
     OUTPUTS = "outputs of the leaf modules, through forward hooks"
     ATTENTION = "what attention layers attend with, through forward hooks"
+    NEXT_GRADIENT = "a call at the step right after a due one, too"
     PROBE_LOSS = "the training loss on the fixed probe batch"
     PROBE_BATCH = "the fixed probe batch itself, and the loss of any part of it"
 
@@ -67,6 +68,13 @@ class Probe(ABC):
 
     def after_backward(self) -> Readings:
         """Gradients are final: unscaled, of all micro-batches, not yet clipped."""
+        return {}
+
+    def after_next_backward(self) -> Readings:
+        """At the step right after a due one, where the session saw both in full: gradients are final.
+
+        Only with `Need.NEXT_GRADIENT`. Where that step is due as well, `begin` comes before and `after_backward` after.
+        """
         return {}
 
     def after_clip(self) -> Readings:

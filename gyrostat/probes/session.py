@@ -107,6 +107,7 @@ class ProbeSession:
         self._clock = Stopwatch()
         self._step = 0
         self._due: list[Probe] = []
+        self._following: list[Probe] = []
         self._readings: dict[str, Tensor | float] = {}
         self._costs: dict[str, float] = {}
         self._window_step = 0
@@ -131,6 +132,8 @@ class ProbeSession:
             if lap := self._clock.lap():
                 self._schedule.observe(lap.outside, lap.inside - sum(self._costs.values()), self._costs)
             self._detach()
+            if step != self._step + 1:
+                self._following = []
             self._step, self._readings, self._costs = step, {}, {}
             self._due = [self._probes[name] for name in self._schedule.due(step)]
             for probe in list(self._due):
@@ -146,8 +149,11 @@ class ProbeSession:
         """Gradients are final: unscaled, of all micro-batches, not yet clipped."""
         with self._clock:
             self._detach()
+            for probe in self._following:
+                self._ask(probe, probe.after_next_backward)
             for probe in list(self._due):
                 self._ask(probe, probe.after_backward)
+            self._following = self._due_with(Need.NEXT_GRADIENT)
 
     def after_clip(self) -> None:
         """Gradients were clipped."""
@@ -199,6 +205,8 @@ class ProbeSession:
         return {
             "schedule": self._schedule.state_dict(),
             "probes": {name: probe.state_dict() for name, probe in self._probes.items()},
+            "step": self._step,
+            "following": {probe.settings.name: True for probe in self._following},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -207,6 +215,8 @@ class ProbeSession:
         for name, probe in self._probes.items():
             if name in state["probes"]:
                 probe.load_state_dict(state["probes"][name])
+        self._step = state.get("step", 0)
+        self._following = [self._probes[name] for name in state.get("following", {}) if name in self._probes]
 
     def _send(self, readings: dict[str, Tensor | float], epoch: float) -> None:
         if layout := self._layouts.renewed(readings):

@@ -16,6 +16,11 @@ METRICS = (
     Metric(name="gradient.weight_ratio", unit="1", axis="parameter", stage=GRADIENT, log=True,
            description="‖g‖₂/‖w‖₂ of each parameter, w before the step; absent where w is zero.",
            source="Brock et al. 2021, arXiv 2102.06171, section 4"),
+    Metric(name="gradient.direction_change", unit="1", axis="parameter", stage=GRADIENT, log=True,
+           description="1 − cos of the angle between each parameter's gradients of two consecutive steps, in the frame "
+                       "of the later one: 0 where it keeps its direction, 1 at a right angle, 2 where it turns round. "
+                       "Absent where one of the two is zero.",
+           source="Schneider, Dangel and Hennig 2021, arXiv 2102.06604, section 2.2, whose angle is of two samples"),
     Metric(name="gradient.depth_slope", unit="nat", axis="run", stage=GRADIENT,
            description="Least-squares slope of ln‖g‖₂ over depth, in nats per layer: the weights of two or more "
                        "dimensions that have a gradient, each at its place 0, 1, 2 ... among the model's. Above 0 the "

@@ -7,6 +7,7 @@ from gyrostat.spec.probes.activations import ActivationsProbe
 from gyrostat.spec.probes.attention import AttentionProbe
 from gyrostat.spec.probes.base import PROBES, Cost, Probe
 from gyrostat.spec.probes.curvature import CurvatureProbe
+from gyrostat.spec.probes.direction import DirectionProbe
 from gyrostat.spec.probes.gradients import GradientsProbe
 from gyrostat.spec.probes.representation import RepresentationProbe
 from gyrostat.spec.probes.spectral import SpectralProbe
@@ -18,6 +19,7 @@ __all__ = [
     "AttentionProbe",
     "Cost",
     "CurvatureProbe",
+    "DirectionProbe",
     "GradientsProbe",
     "Probe",
     "Probes",
@@ -33,7 +35,9 @@ class Probes(Settings):
     budget: float | None = Field(0.02, gt=0, le=1)
     """Largest share of training time that all probes may take; cadences stretch to keep it. Null keeps them as set."""
     gradients: GradientsProbe = GradientsProbe()
-    """Gradient norms."""
+    """Sizes of gradients."""
+    direction: DirectionProbe = DirectionProbe()
+    """How far gradients turn."""
     weights: WeightsProbe = WeightsProbe()
     """Weight norms and update ratios."""
     activations: ActivationsProbe = ActivationsProbe()
