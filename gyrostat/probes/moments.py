@@ -36,7 +36,7 @@ class Moments(NamedTuple):
 
 
 WIDTH = len(Moments._fields)
-LARGEST, ZEROS, NONFINITE = (Moments._fields.index(name) for name in ("largest", "zeros", "nonfinite"))
+SQUARES, LARGEST, ZEROS, NONFINITE = map(Moments._fields.index, ("squares", "largest", "zeros", "nonfinite"))
 
 
 def moments(tensor: Tensor) -> Moments:

@@ -4,8 +4,18 @@ import torch
 from torch import Tensor
 
 from gyrostat.probes.magnitudes import _foreach_rows, magnitudes
+from gyrostat.probes.native import kernels
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True, params=["kernel", "torch alone"])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels.prepare(wait=True)
+    if request.param == "torch alone":
+        monkeypatch.setattr(kernels, "library", None)
+    elif kernels.library is None:
+        pytest.skip("there is no C compiler")
 
 
 def reference(tensor: Tensor) -> list[float]:
