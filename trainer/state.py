@@ -14,7 +14,7 @@ from trainer.stabilizers import normalization, optimizers
 
 
 class Stateful(Protocol):
-    """Something whose state is kept: the probe session, the task."""
+    """Something whose state is kept: the precision's numbers."""
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers, strings, lists and dicts of them."""
@@ -24,7 +24,7 @@ class Stateful(Protocol):
 
 
 class Forkable(Stateful, Protocol):
-    """Something whose state a fork may take over from its parent: the task."""
+    """Something whose state a fork may take over from its parent: the probe session, the task."""
 
     def take_over(self, state: dict[str, Any]) -> list[str]:
         """Whatever fits of what another run's `state_dict` gave (`{}` where it gave none); answers what does not."""
@@ -59,7 +59,7 @@ class Parts:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    probes: Stateful
+    probes: Forkable
     task: Forkable
     progress: Progress
     seed: int
@@ -125,6 +125,7 @@ def branch_off(parts: Parts, checkpoint: Checkpoint) -> list[str]:
     else:
         parts.optimizer.load_state_dict(optimizer)
         parts.numbers.load_state_dict(checkpoint.state.get("numbers", {}))
+    notes += parts.probes.take_over(checkpoint.state.get("probes", {}))
     notes += parts.task.take_over(checkpoint.state.get("task", {}))
     random = _random_states(checkpoint)
     if len(random) != parts.ranks.size:

@@ -14,7 +14,19 @@ Decisions that hold everywhere here:
 - A probe that raises is switched off and reported. Training goes on.
 """
 
-from gyrostat.probes import activations, attention, curvature, direction, gradients, representation, spectral, weights
+from gyrostat.probes import (
+    activations,
+    attention,
+    curvature,
+    direction,
+    distance,
+    gradients,
+    input_gradient,
+    normalization,
+    representation,
+    spectral,
+    weights,
+)
 from gyrostat.probes.session import ProbeSession, Sink
 
 __all__ = [
@@ -24,7 +36,10 @@ __all__ = [
     "attention",
     "curvature",
     "direction",
+    "distance",
     "gradients",
+    "input_gradient",
+    "normalization",
     "representation",
     "spectral",
     "weights",

@@ -92,3 +92,10 @@ class Probe(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up what `state_dict` gave."""
         return
+
+    def take_over(self, state: dict[str, Any]) -> list[str]:
+        """The training is a fork and goes on from another's weights; `state` is that one's, empty where it had none.
+
+        Answers what cannot be measured any more, and why.
+        """
+        return []

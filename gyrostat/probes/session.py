@@ -218,6 +218,14 @@ class ProbeSession:
         self._step = state.get("step", 0)
         self._following = [self._probes[name] for name in state.get("following", {}) if name in self._probes]
 
+    def take_over(self, state: dict[str, Any]) -> list[str]:
+        """This training is a fork, and goes on from the weights of the one whose `state_dict` this is (`{}`: unknown).
+
+        Measurements start anew. Answers what cannot be measured any more.
+        """
+        states = state.get("probes", {})
+        return [note for name, probe in self._probes.items() for note in probe.take_over(states.get(name, {}))]
+
     def _send(self, readings: dict[str, Tensor | float], epoch: float) -> None:
         if layout := self._layouts.renewed(readings):
             self._sink.layout(layout)

@@ -153,8 +153,9 @@ def gradient_penalty(settings: GradientPenalty, *arguments: object) -> Tensor:
 @contextmanager
 def differentiable(batch: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
     """Inside, losses of the batch can be differentiated by its first tensor, and twice: attention is not fused."""
+    inputs = batch[0] if batch[0].requires_grad else batch[0].detach().requires_grad_()
     with sdpa_kernel(SDPBackend.MATH):
-        yield batch[0].detach().requires_grad_(), *batch[1:]
+        yield inputs, *batch[1:]
 
 
 @PENALTIES.implements(OneCentred)

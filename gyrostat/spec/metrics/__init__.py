@@ -7,6 +7,8 @@ from gyrostat.spec.metrics import (
     generalization,
     generative,
     gradients,
+    lipschitz,
+    normalization,
     representation,
     systems,
     training,
@@ -26,7 +28,9 @@ _FAMILIES = (
     updates,
     activations,
     attention,
+    normalization,
     weights,
+    lipschitz,
     curvature,
     systems,
 )

@@ -9,9 +9,11 @@ from gyrostat.spec.probes.base import PROBES, Cost, Probe
 from gyrostat.spec.probes.curvature import CurvatureProbe
 from gyrostat.spec.probes.direction import DirectionProbe
 from gyrostat.spec.probes.gradients import GradientsProbe
+from gyrostat.spec.probes.lipschitz import InputGradientProbe
+from gyrostat.spec.probes.normalization import ModesProbe, StatisticsProbe
 from gyrostat.spec.probes.representation import RepresentationProbe
 from gyrostat.spec.probes.spectral import SpectralProbe
-from gyrostat.spec.probes.weights import WeightsProbe
+from gyrostat.spec.probes.weights import DistanceProbe, WeightsProbe
 
 __all__ = [
     "PROBES",
@@ -20,11 +22,15 @@ __all__ = [
     "Cost",
     "CurvatureProbe",
     "DirectionProbe",
+    "DistanceProbe",
     "GradientsProbe",
+    "InputGradientProbe",
+    "ModesProbe",
     "Probe",
     "Probes",
     "RepresentationProbe",
     "SpectralProbe",
+    "StatisticsProbe",
     "WeightsProbe",
 ]
 
@@ -50,3 +56,11 @@ class Probes(Settings):
     """Sharpness."""
     representation: RepresentationProbe = RepresentationProbe()
     """Features over depth and time."""
+    distance: DistanceProbe = DistanceProbe()
+    """Distance from the initial weights."""
+    statistics: StatisticsProbe = StatisticsProbe()
+    """Batch against running statistics."""
+    modes: ModesProbe = ModesProbe()
+    """Train against eval mode."""
+    input_gradient: InputGradientProbe = InputGradientProbe()
+    """Steepness of the loss in the inputs."""

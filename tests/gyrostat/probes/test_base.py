@@ -7,6 +7,7 @@ from torch.nn.utils import parametrizations
 
 from gyrostat.probes.base import PROBES, Probe
 from gyrostat.probes.network import Network
+from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.spec import probes as spec
 from gyrostat.spec.metrics import METRICS
 
@@ -35,7 +36,8 @@ def test_every_probe_has_state_that_a_checkpoint_can_hold(tmp_path: Any) -> None
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
     x = torch.randn(5, 3)
-    network = Network(model, torch.optim.SGD(model.parameters(), lr=0.1), lambda: model(x).square().mean())
+    batch = ProbeBatch(tensors=lambda: (x,), loss_of=lambda batch: model(batch[0]).square().mean())
+    network = Network(model, torch.optim.SGD(model.parameters(), lr=0.1), batch.loss, batch)
     for name, kind in PROBES.items():
         probe = kind(spec.PROBES[name](), network)
         probe.begin()
