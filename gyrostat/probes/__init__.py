@@ -24,6 +24,7 @@ from gyrostat.probes import (
     input_gradient,
     normalization,
     representation,
+    second_moment,
     spectral,
     weights,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "input_gradient",
     "normalization",
     "representation",
+    "second_moment",
     "spectral",
     "weights",
 ]

@@ -12,6 +12,7 @@ from gyrostat.spec.probes.gradients import GradientsProbe
 from gyrostat.spec.probes.lipschitz import InputGradientProbe
 from gyrostat.spec.probes.normalization import ModesProbe, StatisticsProbe
 from gyrostat.spec.probes.representation import RepresentationProbe
+from gyrostat.spec.probes.second_moment import SecondMomentProbe
 from gyrostat.spec.probes.spectral import SpectralProbe
 from gyrostat.spec.probes.weights import DistanceProbe, WeightsProbe
 
@@ -29,6 +30,7 @@ __all__ = [
     "Probe",
     "Probes",
     "RepresentationProbe",
+    "SecondMomentProbe",
     "SpectralProbe",
     "StatisticsProbe",
     "WeightsProbe",
@@ -46,6 +48,8 @@ class Probes(Settings):
     """How far gradients turn."""
     weights: WeightsProbe = WeightsProbe()
     """Weight norms and update ratios."""
+    second_moment: SecondMomentProbe = SecondMomentProbe()
+    """Lag of what adaptive optimizers divide by."""
     activations: ActivationsProbe = ActivationsProbe()
     """Activation scales."""
     attention: AttentionProbe = AttentionProbe()

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from gyrostat.probes.second_moment import Divisor
+
 Moved = list[tuple[nn.Parameter, Tensor]]
 
 
@@ -81,6 +83,15 @@ class ScheduleFree(Optimizer):
     @torch.no_grad()
     def _to_y(self, p: nn.Parameter, group: dict[str, Any]) -> None:
         torch.lerp(self.state[p]["z"], self.state[p]["x"], group["beta"], out=p.detach())
+
+    def divisors(self) -> list[Divisor]:
+        """The second moment and 1 − β₂ᵗ of each parameter that was moved; none with base "sgd"."""
+        if self.base != "adamw":
+            return []
+        return [
+            Divisor(p, self.state[p]["exp_avg_sq"], 1 - group["beta2"] ** self.state[p]["steps"], group["eps"])
+            for p, group in self._moved()
+        ]
 
     @staticmethod
     def _root(state: dict[str, Any], group: dict[str, Any]) -> Tensor:

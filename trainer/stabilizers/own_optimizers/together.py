@@ -5,6 +5,8 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from gyrostat.probes.second_moment import Divisor, divisors
+
 
 class Together(Optimizer):
     """Steps each of `parts`; its param groups are theirs, one after the other, and its state is that of all.
@@ -37,6 +39,10 @@ class Together(Optimizer):
             raise ValueError("several optimizers cannot share a closure; compute the gradients before step()")
         for part in self.parts:
             part.step()
+
+    def divisors(self) -> list[Divisor]:
+        """Those of all parts."""
+        return [divisor for part in self.parts for divisor in divisors(part)]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
