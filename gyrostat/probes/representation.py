@@ -17,7 +17,7 @@ from gyrostat.spec.probes import RepresentationProbe
 MAX_SIGNATURE_BYTES = 2**26
 """Memory for the initial signatures of all modules, at most; they are in checkpoints too."""
 
-MAX_MAP_ELEMENTS = 2**20
+MAX_MAP_ELEMENTS = 2**18
 """Elements of a module's feature maps that are transformed, but at least one sample's: fewer samples where a sample has
 many."""
 

@@ -1,16 +1,20 @@
 """Telling which class a sample belongs to."""
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from gyrostat.spec.tasks import Classification
+from trainer.tasks.margins import input_margins
 from trainer.tasks.supervised import INPUT_GRADIENT, Supervised
 from trainer.tasks.tallies import calibration_gaps, expected_calibration_error, recall_shares, worst_recall
-from trainer.tasks.task import TASKS, accuracy
+from trainer.tasks.task import ACCURACY_GAP, GAP, TASKS, accuracy
+
+MARGINS = ("generalization.margin_p10", "generalization.margin_median")
 
 
 @TASKS.implements(Classification)
 class ClassificationTask(Supervised):
-    """Measures accuracy beside the loss; of held-out samples also calibration, and the class that fares worst."""
+    """Measures accuracy beside the loss; of held-out samples also calibration, margins, and the worst class."""
 
     scalars = (
         "accuracy.train",
@@ -18,7 +22,10 @@ class ClassificationTask(Supervised):
         "accuracy.validation",
         "accuracy.worst_class_recall",
         "calibration.expected_error",
+        GAP,
+        ACCURACY_GAP,
         INPUT_GRADIENT,
+        *MARGINS,
     )
 
     def measured(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -37,3 +44,10 @@ class ClassificationTask(Supervised):
             "accuracy.worst_class_recall": worst_recall(means["recalls"]),
             "calibration.expected_error": expected_calibration_error(means["gaps"]),
         }
+
+    def examined(self, model: nn.Module) -> dict[str, Tensor]:
+        """What all supervised tasks say, and how far held-out samples are from the boundaries between classes."""
+        inputs, targets = self.examined_samples()
+        margins = input_margins(model, inputs, targets)
+        levels = torch.tensor([0.1, 0.5], dtype=margins.dtype, device=margins.device)
+        return {**super().examined(model), **dict(zip(MARGINS, torch.quantile(margins, levels), strict=True))}

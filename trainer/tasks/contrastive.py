@@ -19,7 +19,7 @@ from trainer.data.samples import DataError, Samples
 from trainer.models.build import initialized
 from trainer.stabilizers import activations
 from trainer.stabilizers.augmentation import Augmentations, ValueRange
-from trainer.tasks.task import TASKS, Task
+from trainer.tasks.task import GAP, TASKS, Task
 
 DEFAULT_VIEWS: tuple[AnyAugmentation, ...] = (Crop(), Affine(), NoiseAugmentation(probability=1.0, sigma=0.2))
 """Where the spec names no augmentations. Mirror images are not among them: of digits they are others' views."""
@@ -54,6 +54,7 @@ class ContrastiveTask(Task):
 
     scalars = (
         "loss.validation",
+        GAP,
         "representation.alignment",
         "representation.uniformity",
         "representation.linear_probe_accuracy",

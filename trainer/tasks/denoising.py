@@ -14,7 +14,7 @@ from trainer.models.build import initialized
 from trainer.models.conditioned import FEATURES, StepConditioned
 from trainer.stabilizers import diffusion
 from trainer.tasks.generative import Generative
-from trainer.tasks.task import TASKS
+from trainer.tasks.task import GAP, TASKS
 
 SAMPLING_STEPS = 50
 """Of the sampler, at most: what is shown shall not cost more than what is trained."""
@@ -27,7 +27,7 @@ class DenoisingTask(Generative):
     The loss is that of Ho et al. 2020, arXiv 2006.11239, eq. 14: t is drawn evenly, and every t weighs the same.
     """
 
-    scalars = ("loss.validation",)
+    scalars = ("loss.validation", GAP)
 
     def built(self) -> nn.Module:
         """The spec's model; one that takes vectors is given the diffusion step as further inputs."""

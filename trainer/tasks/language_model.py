@@ -13,14 +13,14 @@ from trainer.data.datasets import load
 from trainer.data.fitting import window_pool
 from trainer.data.samples import DataError, Text, training_count
 from trainer.models.build import initialized
-from trainer.tasks.task import TASKS, Task, accuracy
+from trainer.tasks.task import ACCURACY_GAP, GAP, TASKS, Task, accuracy
 
 
 @TASKS.implements(LanguageModel)
 class LanguageModelTask(Task):
     """Trains on random windows of the text's beginning, validates on successive windows of its end."""
 
-    scalars = ("accuracy.train", "loss.validation", "accuracy.validation")
+    scalars = ("accuracy.train", "loss.validation", "accuracy.validation", GAP, ACCURACY_GAP)
 
     def __init__(self, spec: RunSpec, *, data_root: Path | None, device: torch.device) -> None:
         super().__init__(spec, data_root=data_root, device=device)

@@ -5,7 +5,7 @@ from torch import Tensor
 from gyrostat.spec.tasks import Segmentation
 from trainer.tasks.supervised import INPUT_GRADIENT, Supervised
 from trainer.tasks.tallies import mean_iou, overlap_shares
-from trainer.tasks.task import TASKS, accuracy
+from trainer.tasks.task import ACCURACY_GAP, GAP, TASKS, accuracy
 
 
 @TASKS.implements(Segmentation)
@@ -18,6 +18,8 @@ class SegmentationTask(Supervised):
         "loss.validation",
         "accuracy.validation",
         "mean_iou.validation",
+        GAP,
+        ACCURACY_GAP,
         INPUT_GRADIENT,
     )
 

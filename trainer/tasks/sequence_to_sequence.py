@@ -14,7 +14,7 @@ from trainer.data.datasets import load
 from trainer.data.generators import generator
 from trainer.data.samples import Pairs, training_count
 from trainer.models.build import initialized
-from trainer.tasks.task import TASKS, Task, accuracy
+from trainer.tasks.task import ACCURACY_GAP, GAP, TASKS, Task, accuracy
 
 
 class Shifted(Batches):
@@ -56,6 +56,8 @@ class SequenceToSequenceTask(Task):
         "loss.validation",
         "accuracy.validation",
         "sequence_accuracy.validation",
+        GAP,
+        ACCURACY_GAP,
     )
 
     def __init__(self, spec: RunSpec, *, data_root: Path | None, device: torch.device) -> None:

@@ -14,7 +14,7 @@ from trainer.tasks.task import Task
 
 INPUT_GRADIENT = "generalization.input_gradient_norm"
 
-INPUT_GRADIENT_SAMPLES = 256
+EXAMINED_SAMPLES = 256
 """At most so many samples' gradients are measured."""
 
 
@@ -44,9 +44,14 @@ class Supervised(Task):
         for start in range(0, len(inputs), size):
             yield inputs[start : start + size], targets[start : start + size]
 
+    def examined_samples(self) -> Batch:
+        """The first held-out samples, whose gradients are measured."""
+        inputs, targets = next(self.held_out())
+        return inputs[:EXAMINED_SAMPLES], targets[:EXAMINED_SAMPLES]
+
     def examined(self, model: nn.Module) -> dict[str, Tensor]:
         """How strongly the loss of a held-out sample depends on the sample."""
-        inputs, targets = (part[:INPUT_GRADIENT_SAMPLES] for part in next(self.held_out()))
+        inputs, targets = self.examined_samples()
         with torch.enable_grad():
             inputs = inputs.clone().requires_grad_()
             # samples do not see one another in eval mode, so the sum's gradient holds each sample's own

@@ -1,7 +1,7 @@
 """What every task offers to the training loop."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from functools import cached_property
 from itertools import islice
@@ -20,6 +20,11 @@ from trainer.stabilizers import distillation, lipschitz, losses
 from trainer.stabilizers.registry import Registry
 
 TASKS: "Registry[Task]" = Registry("task")
+
+GAP, ACCURACY_GAP = "generalization.gap", "generalization.accuracy_gap"
+
+GAP_SAMPLES = 256
+"""Training samples that held-out ones are compared with, or as many as one batch has."""
 
 
 class Task(ABC):
@@ -146,14 +151,35 @@ class Task(ABC):
 
         The model is in eval mode meanwhile, and then in its former mode again. Nothing is waited for.
         """
-        training, means = model.training, _Means()
+        training = model.training
         model.eval()
         try:
-            for batch in islice(self.held_out(), max_batches):
-                means.add(self.evaluate(model, batch), len(batch[0]))
-            return {**self.concluded(means.result()), **self.examined(model)}
+            means = self._means(model, islice(self.held_out(), max_batches))
+            return {**self.concluded(means.result()), **self._gaps(model, means), **self.examined(model)}
         finally:
             model.train(training)
+
+    def _means(self, model: nn.Module, batches: Iterable[Batch]) -> "_Means":
+        means = _Means()
+        for batch in batches:
+            means.add(self.evaluate(model, batch), len(batch[0]))
+        return means
+
+    def _gaps(self, model: nn.Module, held_out: "_Means") -> dict[str, Tensor]:
+        """How much worse held-out samples fare than training samples, the same ones at every validation.
+
+        Those are measured as held-out ones are, by the plain loss, in eval mode, in batches of the same size, so that
+        neither dropout nor smoothing nor the batch makes a gap. There are no more of them than held-out ones.
+        """
+        if GAP not in self.scalars:
+            return {}
+        size = self.spec.data.batch_size
+        known = self.probe_batch(size * max(1, min(held_out.batches, GAP_SAMPLES // size)))
+        starts = range(0, len(known[0]), size)
+        training = self._means(model, (tuple(part[at : at + size] for part in known) for at in starts)).result()
+        means = held_out.result()
+        gaps = {GAP: means["loss"] - training["loss"]}
+        return gaps | ({ACCURACY_GAP: training["accuracy"] - means["accuracy"]} if "accuracy" in means else {})
 
     def probe_batch(self, size: int) -> Batch:
         """At most `size` training samples, the same at every call."""
@@ -161,15 +187,19 @@ class Task(ABC):
 
 
 class _Means:
-    """Means over samples, gathered batch by batch on the device."""
+    """Means over samples, gathered batch by batch on the device.
+
+    Attributes:
+        batches: how many there were.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._count = 0
+        self._count = self.batches = 0
 
     def add(self, values: dict[str, Tensor], count: int) -> None:
         """Adds means over `count` samples."""
-        self._count += count
+        self._count, self.batches = self._count + count, self.batches + 1
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value * count
 

@@ -12,7 +12,7 @@ from trainer.models.autoencoder import VariationalAutoencoder
 from trainer.models.build import initialized
 from trainer.stabilizers.kl import DIVERGENCES, gaussian_kl
 from trainer.tasks.generative import Generative
-from trainer.tasks.task import TASKS
+from trainer.tasks.task import GAP, TASKS
 
 
 @TASKS.implements(Vae)
@@ -24,6 +24,7 @@ class VaeTask(Generative):
 
     scalars = (
         "reconstruction.train", "kl.train", "loss.validation", "reconstruction.validation", "kl.validation",
+        GAP,
     )  # fmt: skip
 
     def built(self) -> nn.Module:

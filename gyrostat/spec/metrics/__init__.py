@@ -7,6 +7,7 @@ from gyrostat.spec.metrics import (
     generalization,
     generative,
     gradients,
+    kernel,
     lipschitz,
     normalization,
     representation,
@@ -32,6 +33,7 @@ _FAMILIES = (
     weights,
     lipschitz,
     curvature,
+    kernel,
     systems,
 )
 """In the order of the catalogue."""

@@ -9,6 +9,7 @@ from gyrostat.spec.probes.base import PROBES, Cost, Probe
 from gyrostat.spec.probes.curvature import CurvatureProbe
 from gyrostat.spec.probes.direction import DirectionProbe
 from gyrostat.spec.probes.gradients import GradientsProbe
+from gyrostat.spec.probes.kernel import KernelProbe
 from gyrostat.spec.probes.lipschitz import InputGradientProbe
 from gyrostat.spec.probes.normalization import ModesProbe, StatisticsProbe
 from gyrostat.spec.probes.representation import RepresentationProbe
@@ -26,6 +27,7 @@ __all__ = [
     "DistanceProbe",
     "GradientsProbe",
     "InputGradientProbe",
+    "KernelProbe",
     "ModesProbe",
     "Probe",
     "Probes",
@@ -68,3 +70,5 @@ class Probes(Settings):
     """Train against eval mode."""
     input_gradient: InputGradientProbe = InputGradientProbe()
     """Steepness of the loss in the inputs."""
+    kernel: KernelProbe = KernelProbe()
+    """The neural tangent kernel."""

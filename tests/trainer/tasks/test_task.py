@@ -1,5 +1,6 @@
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +11,9 @@ from gyrostat.spec.tasks import Task as TaskSettings
 from tests.trainer.tasks.training import CPU, train
 from trainer import tasks
 from trainer.data.samples import DataError
+from trainer.tasks.classification import MARGINS
+from trainer.tasks.margins import input_margins
+from trainer.tasks.task import GAP_SAMPLES
 
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "classification": {
@@ -120,9 +124,10 @@ def test_a_limit_on_batches_is_kept(kind):
     task, seen = built(spec_of(kind)), []
     task.model.register_forward_hook(lambda module, arguments, output: seen.append(len(output)))
     task.validate(task.model, 2)
-    own_pass = any(name.startswith("generalization.") for name in task.scalars)  # input gradients have one
-    assert seen[:2] == [task.samples_per_step] * 2
-    assert len(seen) == 2 + own_pass
+    # input gradients and margins have a pass each
+    own_passes = sum(name in task.scalars for name in ("generalization.input_gradient_norm", MARGINS[0]))
+    assert seen[:4] == [task.samples_per_step] * 4, "two held-out batches, and no more of training samples"
+    assert len(seen) == 4 + own_passes
 
 
 @every_kind
@@ -194,6 +199,38 @@ def test_the_input_gradient_norm_is_the_mean_over_single_samples():
         norms.append(gradient.norm())
     assert got.item() == pytest.approx(torch.stack(norms).mean().item(), rel=1e-4)
     assert all(parameter.grad is None for parameter in task.model.parameters())
+
+
+@every_kind
+def test_gaps_are_of_training_samples_as_the_network_is_used(kind):
+    regularization = {"dropout": "element", "label_smoothing": {"epsilon": 0.2}} if kind == "classification" else {}
+    task = built(spec_of(kind, regularization=regularization))
+    got = task.validate(task.model)
+    size = task.samples_per_step
+    known = task.probe_batch(size * min(len(list(task.held_out())), GAP_SAMPLES // size))
+    assert size < len(known[0]) <= GAP_SAMPLES
+    task.model.eval()
+    outputs, targets = task.model(known[0]), known[1]
+    if kind == "regression":
+        loss = (outputs - targets).square().mean()
+    else:
+        outputs = (outputs.movedim(1, -1) if kind == "segmentation" else outputs).flatten(0, -2)
+        loss = nn.functional.cross_entropy(outputs, targets.flatten())
+        accuracy = (outputs.argmax(1) == targets.flatten()).float().mean()
+        gap = accuracy - got["accuracy.validation"]
+        assert got["generalization.accuracy_gap"].item() == pytest.approx(gap.item(), abs=1e-6)
+    gap = got["loss.validation"] - loss
+    assert got["generalization.gap"].item() == pytest.approx(gap.item(), rel=1e-3, abs=1e-6)
+
+
+def test_margins_are_told_by_their_tenth_percentile_and_their_median():
+    task = built(spec_of("classification"))
+    got = task.validate(task.model)
+    task.model.eval()
+    margins = np.sort(input_margins(task.model, *next(task.held_out())).numpy())
+    assert len(margins) == 100
+    assert got["generalization.margin_p10"].item() == pytest.approx(np.quantile(margins, 0.1), rel=1e-5)
+    assert got["generalization.margin_median"].item() == pytest.approx(np.median(margins), rel=1e-5)
 
 
 def test_class_weights_come_from_the_training_labels_and_weigh_validation_too():
