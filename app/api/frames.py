@@ -63,6 +63,11 @@ _BATCH = {
         "times": {"type": "array", "items": {"type": "number"}, "description": "Seconds since 1970 UTC of each frame"},
         "epochs": {"type": "array", "items": {"type": "number"}},
         "columns": {"type": "array", "items": _COLUMN},
+        "recalled": {
+            "type": "boolean",
+            "default": False,
+            "description": "Steps before what was sent last, out of a flight recorder: they add what is missing there",
+        },
     },
     "example": _EXAMPLE,
 }

@@ -68,6 +68,8 @@ def store_frames(session: Session, run_id: str, batch: Batch, now: datetime) -> 
     """Stores a batch, and in the same transaction lets the detectors judge it.
 
     Frames of an older attempt and late ones are kept too; they change neither the run's step nor its newest values.
+    Recalled ones, out of the flight recorder, add the rows that are missing at their steps, and are not judged: what
+    made them come has been.
 
     Raises:
         NotFound: no such run. Conflict: no such attempt.
@@ -76,20 +78,23 @@ def store_frames(session: Session, run_id: str, batch: Batch, now: datetime) -> 
 
     def store(run: Run, is_late: bool) -> _Stored:
         layout = _fitting_layout(session, run, batch)
-        is_newest = batch.attempt == run.attempt and not is_late
+        is_newest = batch.attempt == run.attempt and not is_late and not batch.recalled
         declared = {metric.name: metric for metric in (*CLOCK, *layout.metrics)}
+        columns = [*batch.columns, *_clock_columns(run, batch, layout)]
+        if batch.recalled:
+            columns = _missing(session, run, batch, columns)
         arrival = frame_repository.Arrival(
             attempt=batch.attempt,
             layout=batch.layout,
             steps=batch.steps,
-            columns=(*batch.columns, *_clock_columns(run, batch, layout)),
+            columns=columns,
             declared=declared,
             is_newest=is_newest,
         )
         frame_repository.append(session, run_id, arrival)
         if is_newest:
             run.step = _step_after(run, batch)
-        tighten = alerting.evaluate(session, run, batch, layout, now)
+        tighten = not batch.recalled and alerting.evaluate(session, run, batch, layout, now)
         return _Stored(frames=len(batch.steps), points=batch.num_points, tighten=tighten)
 
     return _once(session, run_id, _Numbered(batch.producer, batch.sequence, batch.attempt), store, now)
@@ -190,6 +195,18 @@ def _misfits(batch: Batch, layout: Layout) -> list[Problem]:
                 )
             )
     return problems
+
+
+def _missing(session: Session, run: Run, batch: Batch, columns: list[Column]) -> list[Column]:
+    """Of each column the rows at steps that have none yet."""
+    first, last = int(batch.steps[0]), int(batch.steps[-1])
+    found = []
+    for column in columns:
+        held = frame_repository.steps_held(session, run.id, batch.attempt, column.metric, first, last)
+        new = ~np.isin(batch.steps[column.rows], list(held))
+        if new.any():
+            found.append(Column(metric=column.metric, rows=column.rows[new], values=column.values[new]))
+    return found
 
 
 def _clock_columns(run: Run, batch: Batch, layout: Layout) -> list[Column]:

@@ -157,6 +157,23 @@ def append(session: Session, run_id: str, arrival: Arrival) -> None:
         session.execute(update(Metric), changes)
 
 
+def steps_held(session: Session, run_id: str, attempt: int, metric: str, first: int, last: int) -> set[int]:
+    """Steps from `first` to `last` at which the attempt has a row of the metric."""
+    query = (
+        select(Block.body)
+        .join(Metric, Metric.id == Block.metric_id)
+        .where(
+            Metric.run_id == run_id,
+            Metric.name == metric,
+            Block.attempt == attempt,
+            Block.level == 0,
+            Block.last_step >= first,
+            Block.first_step <= last,
+        )
+    )
+    return {step for body in session.scalars(query) for step in blocks.decode(body)[0].tolist()}
+
+
 _METRIC_STATE = ("id", "name", "unit", "axis", "description", "count", "first_step", "last_step")
 
 

@@ -45,11 +45,14 @@ class LayoutBook:
 
     def cut(self, readings: Mapping[str, Tensor | float]) -> dict[str, Tensor | float]:
         """The readings, their vectors cut down to the names of the newest layout."""
-        return {name: self._cut_one(name, value) for name, value in readings.items()}
+        return {
+            name: self._cut_one(name, value) if isinstance(value, Tensor) and value.ndim else value
+            for name, value in readings.items()
+        }
 
-    def _cut_one(self, name: str, value: Tensor | float) -> Tensor | float:
+    def _cut_one(self, name: str, value: Tensor) -> Tensor:
         axis = METRICS[name].axis
-        if axis == "run" or not isinstance(value, Tensor):
+        if axis == "run":
             return value
         if axis == "module":
             return value if self._selected is None else value[self._selected]

@@ -1,146 +1,324 @@
-"""When each probe is due: its own cadence, stretched so that all together keep to the budget. No clock, no torch."""
+"""When each probe is due: at its own cadence, as far as the budget pays for it. No clock, no torch.
 
-import math
-from collections.abc import Collection, Mapping
-from typing import Any
+All probes together live from one purse: it gains `budget` of all wall time, and what probes and session cost is taken
+from it, so the promise holds whatever a model costs. Who may spend is decided by an *account* for each probe, which
+gains a max-min fair share of the budget: cheap probes get what their cadence needs, the dear ones share the rest. A
+probe is measured at a multiple of its cadence when the purse holds what it is expected to cost, and its account does
+too or is the nearest to it. A measurement that cost more than was expected leaves a debt that must be earned first.
 
-MAX_STRETCH = 10
-"""A cadence is stretched by no more than this, whatever the probe costs: a chart with one point a run is worth nothing.
-
-A probe that is still too dear then breaks the budget, and `probe.overhead` says so.
+So with S(a, b) the seconds spent in steps a to b and T(a, b) their wall time, S(1, b) <= budget x T(1, b) + what the
+dearest single step cost, and for any window S(a, b) is beyond that by no more than the purse can hold (`capacity`). The
+first step of a process is *warm-up*: whatever does not wait for its cadence is measured at it, and it is not charged.
 """
 
-_SMOOTHING = 0.5
-"""Weight of the newest cost: the first measurement, from a cold start, is the dearest and is to be forgotten soon."""
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
+from gyrostat.spec.probes import Cost
+
+Key = TypeVar("Key")
+
+EXPECTED_STEPS: dict[Cost, float] = {"cheap": 0.1, "moderate": 0.5, "dear": 20.0}
+"""What a first measurement is expected to cost, in training steps; of cheap and moderate ones, at most so much: their
+very first one, at step 1, touches everything for the first time and is no guide."""
+
+TIGHT = 5
+"""The budget is so many times as large while something looks wrong."""
+
+RECORDER_SHARE = 0.25
+"""Share of the budget that the flight recorder may have before the others; beyond it, what they leave."""
+
+_MARGIN = 1.25
+"""Accounts gain somewhat more than a cadence needs, so that noise does not make a probe miss its turn."""
+
+_HELD = 2.0
+"""Measurements that an account, and the purse for each probe, can hold."""
+
+_SMOOTHING = 0.5
 _STEP_SMOOTHING = 0.05
 _STEP_CLIP = 4.0
 """A step that took so many times the usual (validation, a checkpoint) counts as that many only."""
+_DRIFT = 1.25
+"""Shares are worked out anew when costs or steps have changed by this factor."""
+_LONGEST_WAIT = 64
 
 
-def stretches(
-    costs: Mapping[str, float], every: Mapping[str, int], step_seconds: float, allowed: float
-) -> dict[str, int]:
-    """Factors on `every` with Σ cost/(every·factor) ≤ `allowed` seconds a step, as far as `MAX_STRETCH` lets them.
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a probe is meant to be measured.
 
-    Max-min fair: in rising order of cost per step, each probe gets what it needs or an equal share of what is left.
-    Cheap probes so keep their cadence, and the dear ones share the rest.
-
-    Args:
-        costs: seconds of one measurement; probes without a known cost are not stretched.
-        every: steps between measurements as set.
-        step_seconds: time of a training step without probes; 0 or less stretches nothing.
-        allowed: seconds a step that may be spent, 0 or more.
+    Attributes:
+        every: steps between two measurements.
+        late: whether it waits for its cadence at the start too.
+        recorded: whether the flight recorder has it measured at the steps between.
     """
-    if step_seconds <= 0:
-        return dict.fromkeys(costs, 1)
-    factors: dict[str, int] = {}
-    left = allowed
-    order = sorted(costs, key=lambda name: costs[name] / every[name])
-    for position, name in enumerate(order):
-        load = costs[name] / every[name]
-        share = left / (len(order) - position)
-        # a rounding error must not cost a whole factor
-        needed = math.ceil(load / share - 1e-9) if share > 0 else MAX_STRETCH
-        factors[name] = min(MAX_STRETCH, max(1, needed))
-        left = max(0.0, left - load / factors[name])
-    return factors
+
+    every: int
+    cost: Cost = "cheap"
+    late: bool = False
+    recorded: bool = False
+
+
+class Due(NamedTuple):
+    """Names of the probes to measure at a step, in the order of the plans: to be sent, and for the recorder alone."""
+
+    sent: tuple[str, ...] = ()
+    recorded: tuple[str, ...] = ()
+
+
+_NOTHING = Due()
+
+
+def fair_shares(needs: Mapping[Key, float], total: float) -> dict[Key, float]:
+    """Max-min fair division: in rising order of need, each gets what it needs or an equal share of what is left."""
+    shares: dict[Key, float] = {}
+    left = max(0.0, total)
+    for position, key in enumerate(sorted(needs, key=needs.__getitem__)):
+        shares[key] = min(needs[key], left / (len(needs) - position))
+        left -= shares[key]
+    return shares
+
+
+class _Account:
+    """Seconds saved up for one purpose; gains `rate` a step."""
+
+    __slots__ = ("balance", "due_at", "rate", "settled")
+
+    def __init__(self) -> None:
+        self.balance, self.rate = 0.0, 0.0
+        self.settled, self.due_at = 0, 0
+
+    def settle(self, count: int, most: float) -> float:
+        """The balance after step number `count` of the process."""
+        self.balance = min(most, self.balance + self.rate * (count - self.settled))
+        self.settled = count
+        return self.balance
 
 
 class Schedule:
     """Decides what is due, from what it is told of costs.
 
-    Without a budget, a probe is due exactly at step 1 and where `step % every == 0`. With one, everything is due at the
-    first step that is seen (step 1, or the first after a resumption, when costs are of another process), and further on
-    at multiples of `every` that are at least `every`·factor steps after the last measurement. The probes in `late` wait
-    for their cadence from the start.
+    Without a budget a probe is due exactly at step 1 and where `step % every == 0`, and the recorder has its probes at
+    every step. With one, see above: the first step that is seen is the warm-up, also after a resumption. `late` probes
+    wait for their cadence from the start.
     """
 
-    def __init__(self, every: Mapping[str, int], budget: float | None, *, late: Collection[str] = ()) -> None:
-        self._every = dict(every)
-        self._late = frozenset(late)
+    def __init__(self, plans: Mapping[str, Plan], budget: float | None) -> None:
+        self._plans = dict(plans)
         self._budget = budget
+        self._sending = {name: _Account() for name in plans}
+        self._recording = {name: _Account() for name, plan in plans.items() if plan.recorded and plan.every > 1}
         self._costs: dict[str, float] = {}
+        self._cold: dict[str, float] = {}
         self._fixed = 0.0
         self._step_seconds = 0.0
-        self._last: dict[str, int] = {}
-        self._factors: dict[str, int] = {}
-        self._tight_until = 0
+        self._purse = self._capacity = 0.0
+        self._count = 0
         self._newest = 0
+        self._soonest = 0
+        self._tight_until = 0
+        self._tight = False
+        self._recorded: frozenset[str] = frozenset()
         self._first = True
+        self._warming = False
+        self._planned = 0.0
+        self._stale = True
 
     @property
-    def factors(self) -> dict[str, int]:
-        """Present stretch of each probe; 1 where nothing is stretched."""
-        return {name: self._factors.get(name, 1) for name in self._every}
+    def saved(self) -> float:
+        """Seconds in the purse; negative after a measurement that cost more than was expected."""
+        return self._purse
 
-    def due(self, step: int) -> list[str]:
-        """Names of the probes to measure at `step`, in the order they were given."""
-        first, self._first, self._newest = self._first, False, step
-        everything = step == 1 or (first and self._budget is not None)
-        tight = step <= self._tight_until
-        due = [
-            name
-            for name, every in self._every.items()
-            if (everything and name not in self._late) or self._is_due(name, every, step, tight)
-        ]
-        for name in due:
-            self._last[name] = step
-        return due
+    @property
+    def capacity(self) -> float:
+        """Seconds that the purse can hold."""
+        return self._capacity
 
-    def _is_due(self, name: str, every: int, step: int, tight: bool) -> bool:
-        if tight:
-            return step % max(1, every // 2) == 0
-        if step % every:
-            return False
-        factor = self._factors.get(name, 1)
-        if factor == 1:
-            return True
-        since = step - self._last.get(name, step - MAX_STRETCH * every)
-        # a run that was rolled back is before its last measurement
-        return since < 0 or since >= every * factor
+    def expected(self, name: str) -> float:
+        """Seconds that the probe's next measurement is expected to take."""
+        if (known := self._costs.get(name)) is not None:
+            return known
+        guess = EXPECTED_STEPS[self._plans[name].cost] * self._step_seconds
+        return min(guess, self._cold.get(name, math.inf))
+
+    def due(self, step: int) -> Due:
+        """What to measure at `step`."""
+        back, self._newest = step <= self._newest, step
+        if self._tight and step > self._tight_until:
+            self._tight, self._stale = False, True
+        if self._budget is None:
+            return self._as_set(step)
+        if self._first:
+            self._first, self._warming = False, True
+            return Due(tuple(name for name, plan in self._plans.items() if not plan.late))
+        if not self._step_seconds:
+            return _NOTHING
+        if self._stale:
+            self._share_out()
+        elif step < self._soonest and not back:
+            return _NOTHING
+        anew, self._stale = self._stale or back, False
+        return self._affordable(step, anew=anew)
 
     def drop(self, name: str) -> None:
         """The probe is never due again, and the others may have its share."""
-        self._every.pop(name, None)
-        self._costs.pop(name, None)
+        for known in (self._plans, self._costs, self._cold, self._sending, self._recording):
+            known.pop(name, None)
+        self._stale = True
 
     def tighten(self, steps: int) -> None:
-        """For so many further steps: half of `every`, nothing stretched, whatever the budget says."""
+        """For so many further steps: half of `every`, a larger budget (`TIGHT`), and what is recorded is sent."""
         self._tight_until = max(self._tight_until, self._newest + steps)
+        self._tight = self._stale = True
 
     def observe(self, step_seconds: float, fixed_seconds: float, costs: Mapping[str, float]) -> None:
         """A step took `step_seconds` without probes; `fixed_seconds` went into the session, `costs` into probes."""
-        usual = self._step_seconds
-        clipped = min(step_seconds, _STEP_CLIP * usual) if usual else step_seconds
-        self._step_seconds = _smoothed(usual, clipped, _STEP_SMOOTHING)
-        self._fixed = _smoothed(self._fixed, fixed_seconds, _STEP_SMOOTHING)
+        if self._budget is None:
+            return
+        if self._warming:
+            self._warming, self._cold = False, self._cold | dict(costs)
+            return
+        usual, self._count = self._step_seconds, self._count + 1
+        counted = min(step_seconds, _STEP_CLIP * usual) if usual else step_seconds
+        inside = fixed_seconds + sum(costs.values()) if costs else fixed_seconds
+        budget = min(1.0, self._budget * TIGHT) if self._tight else self._budget
+        self._purse += budget * (counted + inside) - inside
+        self._step_seconds = usual + max(_STEP_SMOOTHING, 1 / self._count) * (counted - usual)
+        if not self._planned / _DRIFT < self._step_seconds < self._planned * _DRIFT:
+            self._stale = True
+        if costs:
+            self._charge(fixed_seconds, costs)
+        else:
+            self._fixed = _smoothed(self._fixed, fixed_seconds, _STEP_SMOOTHING)
+
+    def _charge(self, fixed_seconds: float, costs: Mapping[str, float]) -> None:
+        # hooks and the larger frame are the session's time, and are there because of the probes
+        factor = 1 + max(0.0, fixed_seconds - self._fixed) / max(sum(costs.values()), 1e-12)
         for name, seconds in costs.items():
-            if name in self._every:
-                self._costs[name] = _smoothed(self._costs.get(name, 0.0), seconds, _SMOOTHING)
-        if costs and self._budget is not None:
-            allowed = max(0.0, self._budget * self._step_seconds - self._fixed)
-            self._factors = stretches(self._costs, self._every, self._step_seconds, allowed)
+            if name not in self._plans:
+                continue
+            before, cost = self.expected(name), seconds * factor
+            self._costs[name] = _smoothed(self._costs.get(name, 0.0), cost, _SMOOTHING)
+            if not before / _DRIFT < self._costs[name] < before * _DRIFT:
+                self._stale = True
+            account = (self._recording if name in self._recorded else self._sending)[name]
+            account.settle(self._count, _HELD * before)
+            account.balance -= cost
+
+    def _as_set(self, step: int) -> Due:
+        tight = step <= self._tight_until
+        due = {
+            name
+            for name, plan in self._plans.items()
+            if (step == 1 and not plan.late) or step % (max(1, plan.every // 2) if tight else plan.every) == 0
+        }
+        return self._ordered(due, set(self._recording) - due, tight)
+
+    def _ordered(self, due: set[str], recorded: set[str], tight: bool) -> Due:
+        """What looks wrong is to be seen at once, so that while it does everything recorded is sent."""
+        if tight:
+            due, recorded = due | recorded, set()
+        return Due(tuple(n for n in self._plans if n in due), tuple(n for n in self._plans if n in recorded))
+
+    def _affordable(self, step: int, *, anew: bool) -> Due:
+        """Also sets the next step at which a look at each account may be worth its while."""
+        left = self._purse = min(self._purse, self._capacity)
+        due, recorded = set(), set()
+        for name, account in self._sending.items():
+            if step < account.due_at and not anew:
+                continue
+            every = self._plans[name].every
+            every = max(1, every // 2) if self._tight else every
+            expected = self.expected(name)
+            if step % every == 0 and expected <= left and self._has_turn(name, account, expected):
+                due.add(name)
+                left -= expected
+            account.due_at = step - step % every + every
+        for name, account in self._recording.items():
+            if name in due or (step < account.due_at and not anew):
+                continue
+            expected = self.expected(name)
+            missing = expected - account.settle(self._count, _HELD * expected)
+            if missing <= 1e-9 * expected and account.rate and expected <= left:
+                recorded.add(name)
+                left -= expected
+                missing += expected
+            account.due_at = step + _wait(missing, account.rate)
+        self._recorded = frozenset(recorded)
+        self._soonest = min((a.due_at for a in (*self._sending.values(), *self._recording.values())), default=step + 1)
+        return self._ordered(due, recorded, self._tight)
+
+    def _has_turn(self, name: str, account: _Account, expected: float) -> bool:
+        balance = account.settle(self._count, _HELD * expected)
+        if balance >= expected or expected <= 0:
+            return True
+        mine = balance / expected
+        # of those that have not saved enough the nearest may spend what the others have; its own debt sends it back
+        return all(
+            other.settle(self._count, _HELD * need) >= need or other.balance <= mine * need
+            for other, need in ((other, self.expected(key)) for key, other in self._sending.items())
+        )
+
+    def _share_out(self) -> None:
+        """Divides what the budget gives a step, after the session's own cost, among all accounts."""
+        assert self._budget is not None
+        self._planned = self._step_seconds
+        self._capacity = _HELD * sum(map(self.expected, self._sending))
+        budget = min(1.0, self._budget * TIGHT) if self._tight else self._budget
+        total = max(0.0, budget * self._step_seconds - self._fixed)
+        half = 2 if self._tight else 1
+        cadence = {name: max(1, self._plans[name].every // half) for name in self._sending}
+        needs = {name: _MARGIN * self.expected(name) / cadence[name] for name in self._sending}
+        between = {name: _MARGIN * self.expected(name) * (1 - 1 / cadence[name]) for name in self._recording}
+        first = min(RECORDER_SHARE * total, sum(between.values()))
+        sent = fair_shares(needs, total - first)
+        while True:
+            recorded = fair_shares(between, total - sum(sent.values()))
+            # to record more seldom than is sent is worth nothing
+            idle = [name for name, share in recorded.items() if share < between[name] and share <= sent[name]]
+            if not idle:
+                break
+            del between[max(idle, key=self.expected)]
+        sent = fair_shares(needs, total - min(first, sum(recorded.values())))
+        for accounts, shares in ((self._sending, sent), (self._recording, recorded)):
+            for name, account in accounts.items():
+                account.settle(self._count, _HELD * self.expected(name))
+                account.rate = shares.get(name, 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers: factors, costs, when each was last measured."""
+        """Plain numbers: what is known of costs, what is saved."""
         return {
-            "factors": dict(self._factors),
             "costs": dict(self._costs),
             "fixed": self._fixed,
             "step_seconds": self._step_seconds,
-            "last": dict(self._last),
+            "saved": self._purse,
+            "balances": {name: account.balance for name, account in self._sending.items()},
             "tight_until": self._tight_until,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up `state_dict`; what belongs to probes that are not there is passed over."""
-        self._factors = {name: factor for name, factor in state["factors"].items() if name in self._every}
-        self._costs = {name: cost for name, cost in state["costs"].items() if name in self._every}
-        self._last = {name: step for name, step in state["last"].items() if name in self._every}
+        self._costs = {name: cost for name, cost in state["costs"].items() if name in self._plans}
+        for name, balance in _known(state["balances"], self._sending):
+            self._sending[name].balance = balance
         self._fixed = state["fixed"]
         self._step_seconds = state["step_seconds"]
+        self._purse = state["saved"]
         self._tight_until = state["tight_until"]
+        self._tight = self._tight_until > 0
+        self._first = self._stale = True
+
+
+def _known(items: Mapping[str, float], names: Iterable[str]) -> list[tuple[str, float]]:
+    return [(name, items[name]) for name in names if name in items]
+
+
+def _wait(missing: float, rate: float) -> int:
+    """Steps until a look is worth its while."""
+    # a rounding error must not cost a step
+    return max(1, math.ceil(min(_LONGEST_WAIT, missing / rate) - 1e-6)) if rate > 0 else _LONGEST_WAIT
 
 
 def _smoothed(old: float, new: float, weight: float) -> float:

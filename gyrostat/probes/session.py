@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -11,24 +11,24 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gyrostat.probes.base import PROBES, Need, Probe, Readings
+from gyrostat.probes.footprint import Footprint
 from gyrostat.probes.layouts import LayoutBook
 from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network
 from gyrostat.probes.on_demand import Check, measure
 from gyrostat.probes.packing import pack
 from gyrostat.probes.probe_batch import ProbeBatch
-from gyrostat.probes.schedule import Schedule
+from gyrostat.probes.recorder import FlightRecorder
+from gyrostat.probes.schedule import Plan, Schedule
 from gyrostat.probes.stopwatch import Stopwatch
 from gyrostat.spec.measurements import Measurement
 from gyrostat.spec.metrics import METRICS
+from gyrostat.spec.probes import Probe as SettingsOfProbe
 from gyrostat.spec.probes import Probes
 from gyrostat.wire.layout import Layout
 from gyrostat.wire.measurements import Values
 from gyrostat.wire.messages import EventKind
 from gyrostat.wire.pending import PendingFrame
-
-OVERHEAD_EVERY = 50
-"""Steps between two reports of `probe.overhead`."""
 
 _TRACEBACK_CHARACTERS = 20_000
 
@@ -59,7 +59,8 @@ class ProbeSession:
 
     Validation passes belong outside of `begin_step` ... `after_backward`, or into eval mode; neither is measured.
 
-    The time spent in here is taken with the host's clock. On a CPU that is all of it but for what probes displace from
+    The time spent in here is taken with the host's clock, but for the sending of frames that hold the loop's own
+    scalars alone, which costs what any logger does. On a CPU that is all of it but for what probes displace from
     caches. On CUDA it is the time to launch their kernels; where a probe waits for the device (curvature), its cost
     includes the training's own work that was still queued.
 
@@ -93,24 +94,29 @@ class ProbeSession:
             probe_loss = probe_batch.loss
         self._network = Network(model, optimizer, probe_loss, probe_batch)
         self._sink = sink
-        self._scalars = frozenset(scalars)
         self._probes = _chosen(settings, self._network)
         _check_scalars(scalars, self._probes.values())
         if self._probes and self._network.device.type == "cpu":
             kernels.prepare()
-        self._ranks = ranks
+        self._scalars = {name: ranks if METRICS[name].axis == "rank" else 1 for name in scalars}
         self._layouts = LayoutBook(self._network, scalars, ranks)
-        every = {name: probe.settings.every for name, probe in self._probes.items()}
-        late = {name for name, probe in self._probes.items() if not probe.settings.at_start}
-        self._schedule = Schedule(every, settings.budget, late=late)
+        recorder = settings.recorder
+        self._schedule = Schedule(
+            {name: _plan(probe.settings, settings.budget, recorder.enabled) for name, probe in self._probes.items()},
+            settings.budget,
+        )
+        self._recorder = FlightRecorder(recorder.steps, sink) if recorder.enabled else None
         self._handles: list[RemovableHandle] = []
         self._clock = Stopwatch()
+        self._footprint = Footprint(self._clock, self._held)
+        self._tighten = 0
         self._step = 0
         self._due: list[Probe] = []
-        self._following: list[Probe] = []
+        self._recorded: frozenset[str] = frozenset()
+        self._following: dict[str, bool] = {}
         self._readings: dict[str, Tensor | float] = {}
+        self._kept: dict[str, Tensor | float] = {}
         self._costs: dict[str, float] = {}
-        self._window_step = 0
 
     def __enter__(self) -> Self:
         with self._clock:
@@ -125,6 +131,8 @@ class ProbeSession:
         for probe in self._probes.values():
             probe.begin()  # drops what an unfinished step left
         self._due = []
+        if error is not None and self._recorder:
+            self._recorder.recall()
 
     def begin_step(self, step: int) -> None:
         """Before the forward passes of optimizer step `step`."""
@@ -133,39 +141,42 @@ class ProbeSession:
                 self._schedule.observe(lap.outside, lap.inside - sum(self._costs.values()), self._costs)
             self._detach()
             if step != self._step + 1:
-                self._following = []
-            self._step, self._readings, self._costs = step, {}, {}
-            self._due = [self._probes[name] for name in self._schedule.due(step)]
+                self._following = {}
+            self._step, self._readings, self._kept, self._costs = step, {}, {}, {}
+            if self._tighten:
+                self._look_closer()
+            due = self._schedule.due(step)
+            self._recorded = frozenset(due.recorded)
+            self._due = [self._probes[name] for name in (*due.sent, *due.recorded)]
+            if not self._due:
+                return
             for probe in list(self._due):
                 self._ask(probe, probe.begin)
             self._attach()
 
     def after_forward(self) -> None:
         """The forward passes to measure are over; more may follow before `after_backward`, which implies this."""
-        with self._clock:
-            self._detach()
+        if self._handles:
+            with self._clock:
+                self._detach()
 
     def after_backward(self) -> None:
         """Gradients are final: unscaled, of all micro-batches, not yet clipped."""
-        with self._clock:
-            self._detach()
-            for probe in self._following:
-                self._ask(probe, probe.after_next_backward)
-            for probe in list(self._due):
-                self._ask(probe, probe.after_backward)
-            self._following = self._due_with(Need.NEXT_GRADIENT)
+        self.after_forward()
+        for name, kept in list(self._following.items()):
+            with self._clock:
+                self._ask(self._probes[name], self._probes[name].after_next_backward, kept=kept)
+        self._ask_all(lambda probe: probe.after_backward)
+        following = self._due_with(Need.NEXT_GRADIENT)
+        self._following = {probe.settings.name: probe.settings.name in self._recorded for probe in following}
 
     def after_clip(self) -> None:
         """Gradients were clipped."""
-        with self._clock:
-            for probe in list(self._due):
-                self._ask(probe, probe.after_clip)
+        self._ask_all(lambda probe: probe.after_clip)
 
     def after_update(self) -> None:
         """The optimizer has made its step."""
-        with self._clock:
-            for probe in list(self._due):
-                self._ask(probe, probe.after_update)
+        self._ask_all(lambda probe: probe.after_update)
 
     def end_step(self, scalars: Mapping[str, float | Tensor], *, epoch: float) -> None:
         """Sends the step's frame: what was measured, and the loop's own `scalars` (numbers, or tensors of one element;
@@ -176,18 +187,17 @@ class ProbeSession:
         Raises:
             ValueError: a scalar that was not announced, or a tensor with more than one element.
         """
+        if not self._costs:
+            return self._finish(scalars, epoch)
         with self._clock:
-            readings = self._readings | self._checked(scalars)
-            if self._step - self._window_step >= OVERHEAD_EVERY:
-                readings["probe.overhead"] = self._clock.share()
-                self._window_step = self._step
-            self._due, self._readings = [], {}
-            if readings:
-                self._send(readings, epoch)
+            self._finish(scalars, epoch)
 
     def tighten(self, steps: int) -> None:
-        """A detector sees trouble: measure at half of each cadence, unstretched, for so many steps from now."""
-        self._schedule.tighten(steps)
+        """A detector sees trouble: measure more closely for so many steps, and send what the flight recorder has.
+
+        Takes effect with the next step; may be called from any thread.
+        """
+        self._tighten = steps
 
     def measure(self, settings: Measurement, check: Check = lambda: None) -> Values:
         """Measures once, on demand, between two steps; neither the budget nor the reported overhead knows of it.
@@ -206,7 +216,7 @@ class ProbeSession:
             "schedule": self._schedule.state_dict(),
             "probes": {name: probe.state_dict() for name, probe in self._probes.items()},
             "step": self._step,
-            "following": {probe.settings.name: True for probe in self._following},
+            "following": dict(self._following),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -216,7 +226,7 @@ class ProbeSession:
             if name in state["probes"]:
                 probe.load_state_dict(state["probes"][name])
         self._step = state.get("step", 0)
-        self._following = [self._probes[name] for name in state.get("following", {}) if name in self._probes]
+        self._following = {name: kept for name, kept in state.get("following", {}).items() if name in self._probes}
 
     def take_over(self, state: dict[str, Any]) -> list[str]:
         """This training is a fork, and goes on from the weights of the one whose `state_dict` this is (`{}`: unknown).
@@ -226,37 +236,64 @@ class ProbeSession:
         states = state.get("probes", {})
         return [note for name, probe in self._probes.items() for note in probe.take_over(states.get(name, {}))]
 
-    def _send(self, readings: dict[str, Tensor | float], epoch: float) -> None:
-        if layout := self._layouts.renewed(readings):
+    def _finish(self, scalars: Mapping[str, float | Tensor], epoch: float) -> None:
+        sent, kept = self._readings, self._kept
+        self._due, self._readings, self._kept = [], {}, {}
+        sent.update(self._checked(scalars))
+        sent.update(self._footprint.readings(self._step))
+        if sent or kept:
+            self._send(sent, kept, epoch)
+
+    def _look_closer(self) -> None:
+        steps, self._tighten = self._tighten, 0
+        self._schedule.tighten(steps)
+        if self._recorder:
+            self._recorder.recall()
+
+    def _send(self, sent: dict[str, Tensor | float], kept: dict[str, Tensor | float], epoch: float) -> None:
+        if layout := self._layouts.renewed((*sent, *kept)):
             self._sink.layout(layout)
-        packed = pack(self._layouts.cut(readings))
-        self._sink.emit(
-            PendingFrame(
-                step=self._step, time=time.time(), epoch=epoch, layout=self._layouts.version, slices=packed.slices,
-                fetch=packed.fetch,
-            )
+        packed = pack(self._layouts.cut(sent | kept if kept else sent))
+        frame = PendingFrame(
+            step=self._step, time=time.time(), epoch=epoch, layout=self._layouts.version, slices=packed.slices,
+            fetch=packed.fetch,
         )  # fmt: skip
+        if self._recorder is None:
+            self._sink.emit(frame)
+        elif incident := self._recorder.take(frame, packed, set(kept)):
+            self._schedule.tighten(self._recorder.steps)
+            self._sink.event("log", self._step, {"level": "warning", "message": str(incident)})
 
     def _checked(self, scalars: Mapping[str, float | Tensor]) -> dict[str, Tensor | float]:
         for name, value in scalars.items():
             if name not in self._scalars:
                 raise ValueError(f"the scalar {name!r} was not announced; add it to `scalars` of the session")
-            wanted = self._ranks if METRICS[name].axis == "rank" else 1
+            wanted = self._scalars[name]
             if (value.numel() if isinstance(value, Tensor) else 1) != wanted:
                 shape = tuple(value.shape) if isinstance(value, Tensor) else ()
                 elements = "one element" if wanted == 1 else f"{wanted} elements, one a rank"
                 raise ValueError(f"the scalar {name!r} is a tensor of shape {shape}; pass {elements}")
         return dict(scalars)
 
-    def _ask(self, probe: Probe, measure: Callable[[], Readings | None]) -> None:
-        """Calls a stage of a probe, counts its time, and switches it off where it raises."""
+    def _ask_all(self, stage: Callable[[Probe], Callable[[], Readings | None]]) -> None:
+        if self._due:
+            with self._clock:
+                for probe in list(self._due):
+                    self._ask(probe, stage(probe))
+
+    def _ask(self, probe: Probe, measure: Callable[[], Readings | None], *, kept: bool | None = None) -> None:
+        """Calls a stage of a probe, counts its time, and switches it off where it raises.
+
+        What it finds is only `kept` where the recorder alone has it measured; None: at this step.
+        """
         started = time.perf_counter()
         name = probe.settings.name
         try:
             with torch.no_grad():
                 found = measure() or {}
+            readings = self._kept if (name in self._recorded if kept is None else kept) else self._readings
             # a model without parameters has vectors without values, which no frame can hold
-            self._readings |= {n: v for n, v in found.items() if not isinstance(v, Tensor) or v.numel()}
+            readings |= {n: v for n, v in found.items() if not isinstance(v, Tensor) or v.numel()}
         except Exception as error:
             self._switch_off(probe, error)
         else:
@@ -268,6 +305,7 @@ class ProbeSession:
         self._due = [other for other in self._due if other is not probe]
         self._schedule.drop(name)
         self._costs.pop(name, None)
+        self._following.pop(name, None)
         trace = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
         reason = f"{type(error).__name__}: {error}"[:1000]
         self._sink.event("probe_disabled", self._step, {"probe": name, "reason": reason, "traceback": trace})
@@ -281,6 +319,9 @@ class ProbeSession:
                 hook = self._attention_hook(position)
                 self._handles.append(layer.core.register_forward_hook(hook, with_kwargs=True))
 
+    def _held(self) -> tuple[Iterable[object], int]:
+        return self._probes.values(), self._recorder.num_bytes if self._recorder else 0
+
     def _due_with(self, need: Need) -> list[Probe]:
         return [probe for probe in self._due if need in probe.needs]
 
@@ -289,9 +330,13 @@ class ProbeSession:
             handle.remove()
         self._handles = []
 
+    def _counts(self) -> bool:
+        """Whether a forward pass is the training's: not one of validation, nor what checkpointing makes once more."""
+        return self._network.model.training and torch._C._current_graph_task_id() == -1
+
     def _hook(self, leaf: int) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, arguments: Any, output: Any) -> None:
-            if not self._network.model.training:
+            if torch.compiler.is_compiling() or not self._counts():
                 return
             with self._clock:
                 tensor = first_tensor(output)
@@ -306,7 +351,7 @@ class ProbeSession:
 
     def _attention_hook(self, layer: int) -> Callable[[nn.Module, Any, Any, Any], None]:
         def hook(module: nn.Module, arguments: Any, named: Any, output: Any) -> None:
-            if not self._network.model.training:
+            if torch.compiler.is_compiling() or not self._counts():
                 return
             with self._clock:
                 for probe in self._due_with(Need.ATTENTION):
@@ -335,8 +380,15 @@ def _chosen(settings: Probes, network: Network) -> dict[str, Probe]:
     return chosen
 
 
-def _check_scalars(scalars: Sequence[str], probes: Any) -> None:
-    measured = {metric for probe in probes for metric in probe.settings.metrics} | {"probe.overhead"}
+def _plan(settings: SettingsOfProbe, budget: float | None, recorder: bool) -> Plan:
+    late = not settings.at_start or (settings.cost == "dear" and budget is not None)
+    recorded = recorder and settings.recorded and settings.cost == "cheap"
+    return Plan(every=settings.every, cost=settings.cost, late=late, recorded=recorded)
+
+
+def _check_scalars(scalars: Sequence[str], probes: Iterable[Probe]) -> None:
+    measured = {metric for probe in probes for metric in probe.settings.metrics}
+    measured |= {name for name in METRICS if name.startswith("probe.")}
     for name in scalars:
         if name not in METRICS or METRICS[name].axis not in ("run", "rank"):
             known = ", ".join(sorted(m.name for m in METRICS.values() if m.axis in ("run", "rank")))

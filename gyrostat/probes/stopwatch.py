@@ -23,6 +23,7 @@ class Stopwatch:
         self._inside = 0.0
         self._lap: tuple[float, float] | None = None
         self._window: tuple[float, float] | None = None
+        self._total: tuple[float, float] | None = None
 
     def __enter__(self) -> None:
         self._depth += 1
@@ -47,6 +48,7 @@ class Stopwatch:
         finally:
             gone = time.perf_counter() - began
             self._lap, self._window = _later(self._lap, gone), _later(self._window, gone)
+            self._total = _later(self._total, gone)
 
     def lap(self) -> Lap | None:
         """Times from the last call to this one; None at the first. To be called right after entering."""
@@ -56,10 +58,22 @@ class Stopwatch:
         inside = self._inside - last[1]
         return Lap(inside, self._entered - last[0] - inside)
 
+    def start_total(self) -> None:
+        """`total_share` counts from here."""
+        self._total = (time.perf_counter(), self._so_far())
+
+    def total_share(self) -> float:
+        """Share of wall time inside since `start_total`; 0 without it."""
+        now = time.perf_counter()
+        begun, before = self._total or (now, 0.0)
+        return (self._so_far() - before) / (now - begun) if now > begun else 0.0
+
+    def _so_far(self) -> float:
+        return self._inside + (time.perf_counter() - self._entered if self._depth else 0.0)
+
     def share(self) -> float:
         """Share of wall time inside since the last call, or since the first entry."""
-        now = time.perf_counter()
-        inside = self._inside + (now - self._entered if self._depth else 0.0)
+        now, inside = time.perf_counter(), self._so_far()
         begun, before = self._window or (now, inside)
         self._window = (now, inside)
         return (inside - before) / (now - begun) if now > begun else 0.0

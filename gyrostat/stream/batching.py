@@ -59,6 +59,7 @@ class Gathering:
         newest = self._frames[-1]
         return (
             frame.layout == newest.layout
+            and frame.recalled == newest.recalled
             and frame.step > newest.step
             and len(self._frames) < MAX_FRAMES
             and self.num_bytes + _bytes_of(frame) <= TARGET_BYTES
@@ -73,12 +74,11 @@ class Gathering:
         longest = max((stop for _, stop in frame.slices.values()), default=0)
         if vector.ndim != 1 or vector.dtype != np.float32 or len(vector) < longest:
             raise ValueError(f"fetch gave {vector.dtype} of shape {vector.shape}; expected at least {longest} float32")
-        own = vector.copy()  # the probes' buffers go round
         for metric, (start, stop) in frame.slices.items():
             if stop > start:
                 column = self._columns.setdefault(metric, _Rows())
                 column.rows.append(len(self._frames))
-                column.values.append(own[start:stop])
+                column.values.append(vector[start:stop].copy())  # a frame may be but a part of what was fetched
         self._frames.append(frame)
         self.count += size_of(frame)
         self.num_bytes += _bytes_of(frame)
@@ -98,6 +98,7 @@ class Gathering:
                     Column(metric=metric, rows=np.array(column.rows, dtype=np.uint32), values=np.stack(column.values))
                     for metric, column in self._columns.items()
                 ),
+                recalled=self._frames[0].recalled,
             )
         )
 

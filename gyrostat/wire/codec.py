@@ -2,7 +2,8 @@
 
 msgpack (`application/vnd.gyrostat.frames+msgpack`), a map:
 `producer` str, `sequence` int, `attempt` int, `layout` int, `steps` bin (int64), `times` bin (float64),
-`epochs` bin (float64), `columns` array of `{metric: str, rows: bin (uint32), values: bin (float32, row-major)}`.
+`epochs` bin (float64), `columns` array of `{metric: str, rows: bin (uint32), values: bin (float32, row-major)}`, and
+`recalled` bool, left out where it is false.
 The width of a column is the length of its values over the length of its rows.
 
 JSON (`application/json`) has the same keys with plain arrays; `values` is a list of rows, a row is a list or, for
@@ -31,7 +32,7 @@ class _PackedColumn(msgspec.Struct, forbid_unknown_fields=True):
     values: bytes
 
 
-class _Packed(msgspec.Struct, forbid_unknown_fields=True):
+class _Packed(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     producer: str
     sequence: int
     attempt: int
@@ -40,6 +41,7 @@ class _Packed(msgspec.Struct, forbid_unknown_fields=True):
     times: bytes
     epochs: bytes
     columns: list[_PackedColumn]
+    recalled: bool = False
 
 
 _Value = float | str | None
@@ -60,6 +62,7 @@ class _Listed(msgspec.Struct, forbid_unknown_fields=True):
     times: list[float]
     columns: list[_ListedColumn]
     epochs: list[float] | None = None
+    recalled: bool = False
 
 
 PRODUCER = re.compile(PRODUCER_PATTERN)
@@ -88,6 +91,7 @@ def encode_msgpack(batch: Batch) -> bytes:
                 )
                 for column in batch.columns
             ],
+            recalled=batch.recalled,
         )
     )
 
@@ -126,6 +130,7 @@ def encode_json(batch: Batch) -> bytes:
                 {"metric": column.metric, "rows": column.rows.tolist(), "values": values.to_json(column.values)}
                 for column in batch.columns
             ],
+            **({"recalled": True} if batch.recalled else {}),
         }
     )
 
@@ -170,6 +175,7 @@ def _checked(
         times=times,
         epochs=epochs,
         columns=columns,
+        recalled=message.recalled,
     )
     frame.check(batch)
     return batch

@@ -37,6 +37,8 @@ class Batch:
         layout: version of the layout its columns follow.
         steps: (f,) optimizer steps, rising. times: (f,) seconds since 1970 UTC. epochs: (f,) fractional.
         columns: one for each metric that any frame holds.
+        recalled: whether these are steps before what was sent last, out of the flight recorder: they add what is
+            missing there, and change neither newest values nor what detectors know.
     """
 
     producer: str
@@ -47,6 +49,7 @@ class Batch:
     times: npt.NDArray[np.float64]
     epochs: npt.NDArray[np.float64]
     columns: tuple[Column, ...]
+    recalled: bool = False
 
     @property
     def num_points(self) -> int:

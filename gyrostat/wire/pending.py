@@ -14,7 +14,9 @@ class PendingFrame:
         step, time, epoch: optimizer step (the first is 1), seconds since 1970 UTC, fractional epoch.
         layout: version of the layout that `slices` follow.
         slices: metric -> (start, stop) within the vector; a scalar has length 1.
-        fetch: waits for the device-to-host copy and gives the vector; called once, by the sending thread.
+        fetch: waits for the device-to-host copy and gives the vector; called by the sending thread.
+        recalled: whether it is of a step before what was sent last: the flight recorder kept it, and only with metrics
+            that its step's own frame did not hold.
     """
 
     step: int
@@ -23,3 +25,4 @@ class PendingFrame:
     layout: int
     slices: dict[str, tuple[int, int]]
     fetch: Callable[[], Float32Array]
+    recalled: bool = False

@@ -1,6 +1,7 @@
 """A run that measures: rows of attempts, layouts and batches for tests of the data path."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -80,6 +81,10 @@ class Sender:
                 for name, column in values.items()
             ),
         )
+
+    def recalled(self, steps: Sequence[int] | np.ndarray, values: Mapping[str, np.ndarray]) -> Acknowledgement:
+        """Makes and sends the next batch, of steps that are past, as a flight recorder does."""
+        return self.send(replace(self.batch(steps, values), recalled=True))
 
     def send(self, batch: Batch) -> Acknowledgement:
         """Sends a batch made by `batch`."""

@@ -23,15 +23,12 @@ from trainer.errors import CheckpointError
 from trainer.stabilizers import schedules
 
 DROPOUT = {"regularization": {"dropout": {"kind": "element", "rate": 0.2}}}
-CHEAP_CURVATURE = {"probes": {"curvature": {"batch_size": 8, "every": 10, "max_products": 4}}}
-MLP = document("digits-mlp", **DROPOUT, **CHEAP_CURVATURE)
-RESNET = document("digits-resnet", model={"depth": 3, "width": 4}, schedule="constant", **CHEAP_CURVATURE)
-TRANSFORMER = document(
-    "text-transformer",
-    data={"batch_size": 4, "sequence_length": 16},
-    schedule="constant",
-    **DROPOUT,
-    **CHEAP_CURVATURE,
+CHEAP_CURVATURE = {"probes": {"budget": None, "curvature": {"batch_size": 8, "every": 10, "max_products": 4}}}
+MLP = document("digits-mlp", **DROPOUT) | CHEAP_CURVATURE
+RESNET = document("digits-resnet", model={"depth": 3, "width": 4}, schedule="constant") | CHEAP_CURVATURE
+TRANSFORMER = (
+    document("text-transformer", data={"batch_size": 4, "sequence_length": 16}, schedule="constant", **DROPOUT)
+    | CHEAP_CURVATURE
 )
 NO_PROBES = {"probes": {name: {"enabled": False} for name in PROBES}}
 
@@ -226,7 +223,7 @@ def test_a_run_resumed_at_its_last_step_only_says_so(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_nothing(tmp_path):
-    given = document("digits-mlp", optimizer={"learning_rate": 1000.0}, schedule="constant", **CHEAP_CURVATURE)
+    given = document("digits-mlp", optimizer={"learning_rate": 1000.0}, schedule="constant") | CHEAP_CURVATURE
     recording = trained(given, tmp_path)
     assert recording.scalars("loss.train")[24] != recording.scalars("loss.train")[24]
     assert recording.kinds()[-1] == "finished"

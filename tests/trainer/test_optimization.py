@@ -48,10 +48,10 @@ def small(optimizer, **changes):
         steps=6,
         checkpoints={"every": 3},
         validation={"every": 3, "max_batches": 2},
-        probes={"curvature": {"batch_size": 8, "every": 2, "max_products": 4}},
     )
     merged: dict[str, Any] = merge_patch(base, {**changes, "optimizer": None})
-    return merged | {"optimizer": optimizer}
+    probes = {"budget": None, "curvature": {"batch_size": 8, "every": 2, "max_products": 4}}
+    return merged | {"optimizer": optimizer, "probes": probes}
 
 
 def bits(recording, metric="loss.train"):

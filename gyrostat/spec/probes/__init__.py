@@ -12,6 +12,7 @@ from gyrostat.spec.probes.gradients import GradientsProbe
 from gyrostat.spec.probes.kernel import KernelProbe
 from gyrostat.spec.probes.lipschitz import InputGradientProbe
 from gyrostat.spec.probes.normalization import ModesProbe, StatisticsProbe
+from gyrostat.spec.probes.recorder import Recorder
 from gyrostat.spec.probes.representation import RepresentationProbe
 from gyrostat.spec.probes.second_moment import SecondMomentProbe
 from gyrostat.spec.probes.spectral import SpectralProbe
@@ -31,6 +32,7 @@ __all__ = [
     "ModesProbe",
     "Probe",
     "Probes",
+    "Recorder",
     "RepresentationProbe",
     "SecondMomentProbe",
     "SpectralProbe",
@@ -44,6 +46,8 @@ class Probes(Settings):
 
     budget: float | None = Field(0.02, gt=0, le=1)
     """Largest share of training time that all probes may take; cadences stretch to keep it. Null keeps them as set."""
+    recorder: Recorder = Recorder()
+    """The steps before an incident, in full."""
     gradients: GradientsProbe = GradientsProbe()
     """Sizes of gradients."""
     direction: DirectionProbe = DirectionProbe()

@@ -26,7 +26,9 @@ class Probe(Settings):
     cost: ClassVar[Cost]
     at_start: ClassVar[bool] = True
     """Whether it measures at step 1 too. What makes passes of its own waits for its cadence: a first measurement is the
-    dearest, and a short training has no time to pay for it."""
+    dearest, and a short training has no time to pay for it. Under a budget all dear ones wait."""
+    recorded: ClassVar[bool] = True
+    """Whether the flight recorder may have it measured at any step between; it takes only cheap ones."""
     enabled: bool = True
     """Whether it measures at all."""
     every: int = Field(10, ge=1, le=1_000_000)

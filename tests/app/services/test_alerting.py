@@ -116,6 +116,25 @@ def test_a_frame_that_comes_late_does_not_disturb_the_baselines(database: Databa
     assert alerts_of(database) == []
 
 
+@pytest.mark.parametrize("attached", [False, True])
+def test_recalled_frames_are_not_judged_and_leave_the_detectors_as_they_were(
+    database: Database, attached: bool
+) -> None:
+    if attached:
+        sender = Sender(database, start(database, attached=True, preset=None).id)
+        sender.layout(layout())
+    else:
+        sender = trained(database)
+    losses(sender, range(1, 40), [2.3] * 39)
+    with database.read() as session:
+        before = frame_repository.detector_state(session, sender.run_id)
+    sender.recalled(range(10, 30), {"gradient.norm": np.full((20, len(PARAMETERS)), np.nan)})
+    with database.read() as session:
+        assert frame_repository.detector_state(session, sender.run_id) == before
+        assert session.get_one(Run, sender.run_id).step == 39
+    assert alerts_of(database) == []
+
+
 def test_an_attached_program_may_begin_again_within_its_one_attempt(database: Database) -> None:
     run = start(database, attached=True, preset=None).id
     sender = Sender(database, run)

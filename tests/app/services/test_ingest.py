@@ -183,6 +183,28 @@ def test_late_frames_of_an_older_attempt_are_kept_and_do_not_become_the_newest(d
         assert (series.steps.tolist(), series.values[:, 0].tolist()) == ([2, 3], [2.0, 30.0])
 
 
+@pytest.mark.parametrize("spec", [None, {}])
+def test_recalled_frames_add_what_is_missing_in_order_and_are_not_the_newest(database: Database, spec) -> None:
+    sender = start(database)
+    database.write(lambda session: setattr(session.get_one(Run, "r1"), "spec", spec))
+    sender.frames([1, 2, 3, 4, 6], {SCALAR: [1, 2, 3, 4, 6]})
+    sender.frames([7], {VECTOR: _vector([7])})
+    answer = sender.recalled([2, 4, 5], {VECTOR: _vector([2, 4, 5]), SCALAR: [9, 9, 5]})
+    assert (answer.status, answer.frames, answer.missing) == ("stored", 3, [])
+    sender.frames([8], {SCALAR: [8]})
+    with database.read() as session:
+        vector, scalar = (metrics.series(session, "r1", name) for name in (VECTOR, SCALAR))
+        np.testing.assert_array_equal(vector.steps, [2, 4, 5, 7])
+        np.testing.assert_array_equal(vector.values, _vector([2, 4, 5, 7]))
+        assert scalar.steps.tolist() == scalar.values[:, 0].tolist() == [1, 2, 3, 4, 5, 6, 8]
+        assert metrics.series(session, "r1", "progress.epoch").steps.tolist() == [*range(1, 9)]
+        newest = {found.name: found.step for found in metrics.latest(session, "r1", [VECTOR, SCALAR])}
+        assert newest == {VECTOR: 7, SCALAR: 8}
+        assert session.get_one(Run, "r1").step == 8
+        counts = {entry.name: entry.count for entry in metrics.catalogue(session, "r1")}
+        assert (counts[VECTOR], counts[SCALAR], counts["progress.epoch"]) == (4, 7, 8)
+
+
 def test_events_are_stored_once_and_change_the_state(database: Database) -> None:
     sender = start(database)
     event = messages.Event(kind="finished", at=1.0, step=9, data={"reason": "done"})

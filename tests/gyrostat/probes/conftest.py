@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gyrostat.probes import ProbeSession
+from gyrostat.spec import probes as spec
 from gyrostat.spec.probes import PROBES, Probes
 from gyrostat.wire.layout import Layout
 from gyrostat.wire.pending import PendingFrame
@@ -41,11 +42,13 @@ class Recorder:
 
     def emit(self, frame: PendingFrame) -> None:
         vector = frame.fetch()
-        assert frame.step not in self.frames
         assert vector.dtype == np.float32
-        assert sorted(frame.slices.values())[-1][1] == len(vector)
-        self.order.append(f"frame {frame.step}")
-        self.frames[frame.step] = {name: vector[slice(*place)] for name, place in frame.slices.items()}
+        assert max(stop for _, stop in frame.slices.values()) <= len(vector)
+        self.order.append(f"{'recalled' if frame.recalled else 'frame'} {frame.step}")
+        values = {name: vector[slice(*place)] for name, place in frame.slices.items()}
+        assert self.frames.get(frame.step, {}).keys().isdisjoint(values)
+        assert frame.recalled or frame.step not in self.frames
+        self.frames[frame.step] = self.frames.get(frame.step, {}) | values
         self.layout_of[frame.step] = next(known for known in self.layouts if known.version == frame.layout)
         for name, values in self.frames[frame.step].items():
             assert self.layout_of[frame.step].width(name) == len(values), name
@@ -67,14 +70,14 @@ def sink() -> Recorder:
 
 @pytest.fixture
 def only() -> Callable[..., Probes]:
-    """Settings with only the named probes on, at every step, without a budget; keywords change their settings."""
+    """Settings with only the named probes on, at every step; no budget, no recorder; keywords change their settings."""
 
     def build(*names: str, **changes: Any) -> Probes:
         own = {
             name: kind(enabled=name in names, **({"every": 1} | changes if name in names else {}))
             for name, kind in PROBES.items()
         }
-        return Probes(budget=None, **own)
+        return Probes(budget=None, recorder=spec.Recorder(enabled=False), **own)
 
     return build
 

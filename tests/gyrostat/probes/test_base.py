@@ -19,7 +19,7 @@ def test_every_probe_of_the_spec_has_its_class_and_every_class_its_settings() ->
 
 
 def test_settings_can_switch_on_every_probe_under_its_name() -> None:
-    assert set(spec.Probes.model_fields) == {"budget", *spec.PROBES}
+    assert set(spec.Probes.model_fields) == {"budget", "recorder", *spec.PROBES}
 
 
 def test_every_metric_that_a_probe_names_is_in_the_catalogue() -> None:

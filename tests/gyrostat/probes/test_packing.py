@@ -18,7 +18,9 @@ def test_numbers_and_tensors_of_any_dtype_become_one_float32_vector() -> None:
         "none": torch.zeros(0),
         "huge": 1e300,
     }
-    slices, fetch = pack(readings)
+    slices, fetch, arrived, num_bytes = pack(readings)
+    assert arrived()
+    assert num_bytes == 4 * 7
     vector = fetch()
     assert vector.dtype == np.float32
     assert slices["vector"] == (2, 4)

@@ -13,6 +13,7 @@ from gyrostat.spec import probes as spec
 from gyrostat.spec.probes import Probes
 
 OF_ADAPTIVE = {"curvature.preconditioned_sharpness", "update.second_moment_lag"}
+NO_RECORDER = spec.Recorder(enabled=False)
 
 
 def network() -> nn.Sequential:
@@ -35,7 +36,7 @@ def session(sink: Any) -> Iterator[tuple[ProbeSession, nn.Module, torch.optim.Op
     with ProbeSession(
         model,
         optimizer,
-        Probes(budget=None),
+        Probes(budget=None, recorder=NO_RECORDER),
         sink=sink,
         scalars=["loss.train", "accuracy.train"],
         probe_loss=lambda: loss_of(model),
@@ -214,24 +215,109 @@ def test_a_restored_session_measures_what_an_uninterrupted_one_does(
             np.testing.assert_array_equal(values, sink.frames[step][metric], err_msg=f"{metric} at {step}")
 
 
-def test_with_a_budget_the_curvature_of_a_small_net_is_stretched_and_tightening_brings_it_back(
-    sink: Any, run_step: Callable[..., Tensor]
+class Clock:
+    """Time that only passes where somebody says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Stands in for the clock of everything that a session measures its time with."""
+    made = Clock()
+    for module in ("session", "stopwatch"):
+        monkeypatch.setattr(f"gyrostat.probes.{module}.time.perf_counter", made.perf_counter)
+    return made
+
+
+def timed(name: str, seconds: float, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each measurement of the probe takes so long."""
+    measure = registry.PROBES[name].after_update
+
+    def slow(probe: Probe) -> Readings:
+        clock.now += seconds
+        return measure(probe)
+
+    monkeypatch.setattr(registry.PROBES[name], "after_update", slow)
+
+
+def test_with_a_budget_curvature_waits_until_it_is_paid_for_and_the_overhead_is_reported(
+    sink: Any, run_step: Callable[..., Tensor], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    timed("curvature", 2.0, clock, monkeypatch)
+    timed("weights", 0.04, clock, monkeypatch)
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    settings = Probes(budget=0.001, curvature=spec.CurvatureProbe(every=4))
+    settings = Probes(budget=0.1, curvature=spec.CurvatureProbe(every=4))
+
+    def loss() -> Tensor:
+        clock.now += 1.0
+        return loss_of(model)
+
     with ProbeSession(
         model, optimizer, settings, sink=sink, scalars=["loss.train"], probe_loss=lambda: loss_of(model)
     ) as session:
-        for step in range(1, 81):
-            run_step(session, step, model, optimizer, lambda: loss_of(model))
-            if step == 60:
-                session.tighten(8)
+        for step in range(1, 501):
+            run_step(session, step, model, optimizer, loss)
+            if step == 400:
+                session.tighten(100)
     found = [step for step, frame in sink.frames.items() if "curvature.sharpness" in frame]
-    assert found[0] == 1
-    assert len([step for step in found if step <= 60]) <= 4
-    assert [step for step in found if 60 < step <= 68] == [62, 64, 66, 68]
-    assert len(sink.frames) == 80
+    assert found[0] >= 200, "twenty steps are expected of it, and a tenth of each is saved"
+    assert all(step % 4 == 0 for step in found if step <= 400)
+    before, after = (len([step for step in found if a < step <= a + 100]) for a in (300, 400))
+    assert after > 2 * before > 0
+    overhead = {step: frame["probe.total_overhead"][0] for step, frame in sink.frames.items() if step % 50 == 0}
+    assert all(0 < share <= 0.1 for step, share in overhead.items() if step <= 400)
+    assert 0.1 < overhead[500] < 0.5
+    assert len(sink.frames) == 500
+
+
+def test_the_recorder_sends_the_steps_before_an_incident_in_full_and_those_after_it(
+    sink: Any, run_step: Callable[..., Tensor]
+) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    settings = Probes(
+        budget=None, recorder=spec.Recorder(steps=8), curvature=spec.CurvatureProbe(enabled=False),
+        gradients=spec.GradientsProbe(every=10), weights=spec.WeightsProbe(every=10),
+    )  # fmt: skip
+    factors = [1.0] * 34 + [50.0] + [1.0] * 25
+    with ProbeSession(model, optimizer, settings, sink=sink, scalars=["loss.train"]) as session:
+        for step in range(1, 61):
+            run_step(session, step, model, optimizer, lambda: factors.pop(0) * loss_of(model))
+    measured = [step for step, frame in sink.frames.items() if "gradient.norm" in frame]
+    assert measured == [1, 10, 20, *range(27, 44), 50, 60]
+    assert [entry for entry in sink.order if entry.startswith("recalled")] == [
+        f"recalled {step}" for step in (27, 28, 29, 31, 32, 33, 34)
+    ]
+    assert sink.order.index("recalled 34") < sink.order.index("frame 35")
+    assert all(sink.frames[step].keys() >= {"gradient.norm", "weight.norm", "activation.rms"} for step in range(27, 44))
+    ((kind, step, data),) = sink.events
+    assert (kind, step) == ("log", 35)
+    assert "loss.train was" in data["message"]
+
+
+def test_the_recorder_sends_what_it_has_when_a_detector_sees_trouble_and_when_training_breaks_down(
+    sink: Any, run_step: Callable[..., Tensor]
+) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    settings = Probes(budget=None, gradients=spec.GradientsProbe(every=50), curvature=spec.CurvatureProbe(every=500))
+    session = ProbeSession(model, optimizer, settings, sink=sink, scalars=["loss.train"])
+    for step in range(1, 6):
+        run_step(session, step, model, optimizer, lambda: loss_of(model))
+    session.tighten(2)
+    assert "gradient.norm" not in sink.frames[5]
+    for step in range(6, 11):
+        run_step(session, step, model, optimizer, lambda: loss_of(model))
+    assert [step for step, frame in sink.frames.items() if "gradient.norm" in frame] == [1, 2, 3, 4, 5, 6, 7]
+    with pytest.raises(RuntimeError, match="broke"), session:
+        raise RuntimeError("it broke")
+    assert all("gradient.norm" in frame for frame in sink.frames.values())
 
 
 class Counting(nn.Module):
@@ -245,9 +331,8 @@ class Counting(nn.Module):
 
 def test_thousands_of_modules_cost_nothing_in_steps_that_measure_nothing(sink: Any) -> None:
     model = Counting()
-    with ProbeSession(
-        model, torch.optim.SGD(model.parameters()), Probes(budget=None), sink=sink, scalars=[]
-    ) as session:
+    settings = Probes(budget=None, recorder=NO_RECORDER)
+    with ProbeSession(model, torch.optim.SGD(model.parameters()), settings, sink=sink, scalars=[]) as session:
         for step in (1, 2):
             session.begin_step(step)
             assert num_hooks(model) == (3_000 if step == 1 else 0)

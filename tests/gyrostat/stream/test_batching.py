@@ -50,6 +50,26 @@ def test_only_a_later_step_of_the_same_layout_joins() -> None:
     assert not gathering.fits(frame(6, version=2))
 
 
+def test_recalled_frames_and_others_are_in_batches_of_their_own() -> None:
+    recalled = replace(frame(7), recalled=True)
+    assert not gathered(5).fits(recalled)
+    gathering = Gathering()
+    gathering.add(recalled, recalled.fetch())
+    assert not gathering.fits(frame(8))
+    assert gathering.fits(replace(frame(8), recalled=True))
+    assert codec.decode_msgpack(gathering.encoded(producer="p", sequence=1, attempt=1)).recalled
+    assert not codec.decode_msgpack(gathered(5).encoded(producer="p", sequence=1, attempt=1)).recalled
+
+
+def test_of_a_vector_that_holds_more_than_the_frame_s_slices_only_these_are_sent() -> None:
+    made = frame(1)
+    part = replace(made, slices={"gradient.norm": made.slices["gradient.norm"]})
+    gathering = Gathering()
+    gathering.add(part, made.fetch())
+    (column,) = codec.decode_msgpack(gathering.encoded(producer="p", sequence=1, attempt=1)).columns
+    assert column.values.tolist() == [[1, 2, 3]]
+
+
 def test_a_batch_ends_at_its_largest_number_of_frames() -> None:
     gathering = gathered(*range(3, 3 * MAX_FRAMES + 3, 3))
     assert not gathering.fits(frame(10_000))

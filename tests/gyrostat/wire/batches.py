@@ -61,12 +61,13 @@ def batches(draw: st.DrawFn) -> Batch:
             draw(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=frames, max_size=frames))
         ),
         columns=tuple(columns),
+        recalled=draw(st.booleans()),
     )
 
 
 def same(one: Batch, other: Batch, *, bits: bool) -> None:
     """Fails where two batches differ; `bits` compares NaN payloads too."""
-    for name in ("producer", "sequence", "attempt", "layout"):
+    for name in ("producer", "sequence", "attempt", "layout", "recalled"):
         assert getattr(one, name) == getattr(other, name)
     for name in ("steps", "times", "epochs"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))

@@ -40,6 +40,8 @@ def test_the_binary_form_is_the_documented_one() -> None:
     assert [column["metric"] for column in raw["columns"]] == ["loss.train", "gradient.norm"]
     assert np.frombuffer(raw["columns"][0]["rows"], "<u4").tolist() == [0, 1]
     assert np.frombuffer(raw["columns"][0]["values"], "<f4")[0] == 2.5
+    assert "recalled" not in raw
+    assert msgspec.msgpack.decode(codec.encode_msgpack(small_batch(recalled=True)))["recalled"] is True
 
 
 def test_a_strided_column_is_written_row_by_row() -> None:

@@ -25,10 +25,14 @@ SMALL = {
     "schedule": "constant",
     "data": {"batch_size": 32},
     "validation": {"every": 10, "max_batches": 2},
-    "probes": {name: {"enabled": False} for name in PROBES}
-    | {"curvature": {"enabled": True, "batch_size": 8, "every": 5, "max_products": 4}},
 }
-BATCH_NORM = document("digits-resnet", **SMALL, steps=1_000_000, checkpoints={"every": 1_000_000})
+CURVATURE = {name: {"enabled": False} for name in PROBES} | {
+    "budget": None,
+    "curvature": {"enabled": True, "batch_size": 8, "every": 5, "max_products": 4},
+}
+BATCH_NORM = document("digits-resnet", **SMALL, steps=1_000_000, checkpoints={"every": 1_000_000}) | {
+    "probes": CURVATURE
+}
 DROPOUT = document(
     "digits-mlp",
     steps=1_000_000,
