@@ -387,7 +387,7 @@ def _plan(settings: SettingsOfProbe, budget: float | None, recorder: bool) -> Pl
 
 
 def _check_scalars(scalars: Sequence[str], probes: Iterable[Probe]) -> None:
-    measured = {metric for probe in probes for metric in probe.settings.metrics}
+    measured = {m for probe in probes for m in (*probe.settings.metrics, *probe.settings.conditional)}
     measured |= {name for name in METRICS if name.startswith("probe.")}
     for name in scalars:
         if name not in METRICS or METRICS[name].axis not in ("run", "rank"):

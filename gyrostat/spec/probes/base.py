@@ -23,6 +23,8 @@ class Probe(Settings):
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
+    conditional: ClassVar[tuple[str, ...]] = ()
+    """Metrics of its that only some trainings have, whatever its settings."""
     cost: ClassVar[Cost]
     at_start: ClassVar[bool] = True
     """Whether it measures at step 1 too. What makes passes of its own waits for its cadence: a first measurement is the

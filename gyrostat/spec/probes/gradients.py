@@ -21,5 +21,6 @@ class GradientsProbe(Probe):
         "gradient.global_norm",
         "gradient.depth_slope",
     )
+    conditional: ClassVar[tuple[str, ...]] = ("gradient.clipped_norm",)
     every: int = Field(5, ge=1, le=1_000_000)
     """Optimizer steps between two measurements; the budget may stretch it."""
