@@ -86,8 +86,13 @@ class Runs:
 
     @property
     def count(self) -> int:
-        """How many different runs were started."""
+        """How many different runs there are."""
         return len(self._ids)
+
+    @property
+    def earlier(self) -> int:
+        """How many of them an earlier process has started."""
+        return len(set(self._ids.values()) & set(self._there.values()))
 
 
 def _key(document: dict[str, Any]) -> str:
