@@ -21,6 +21,7 @@ class Need(enum.Enum):
     """What the session has to provide."""
 
     OUTPUTS = "outputs of the leaf modules, through forward hooks"
+    INPUTS = "what the leaf modules are called with, through forward hooks"
     ATTENTION = "what attention layers attend with, through forward hooks"
     NEXT_GRADIENT = "a call at the step right after a due one, too"
     PROBE_LOSS = "the training loss on the fixed probe batch"
@@ -60,6 +61,10 @@ class Probe(ABC):
 
     def output(self, leaf: int, output: Tensor) -> None:
         """`output`: detached, floating, not to be kept or changed; of the leaf module at this position."""
+        return
+
+    def called(self, leaf: int, arguments: tuple[Any, ...]) -> None:
+        """The leaf module at this position was called so; nothing of it is to be kept or changed."""
         return
 
     def attended(self, layer: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:

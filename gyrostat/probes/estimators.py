@@ -1,4 +1,4 @@
-"""Extreme eigenvalues and singular values from products with an operator: nothing here knows models or probes.
+"""Extreme eigenvalues from products with an operator: nothing here knows models or probes.
 
 Vectors are flat, (n,), floating, on one device. An operator is a linear function of such a vector.
 """
@@ -115,39 +115,6 @@ def _combined(basis: Sequence[Tensor], weights: np.ndarray) -> Tensor:
         vector.add_(direction, alpha=float(weight))
     unit: Tensor = vector / vector.norm()
     return unit
-
-
-def power_iteration(matrix: Tensor, start: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
-    """The largest singular value of (m, n) `matrix` by `iterations` products with it and its transpose.
-
-    Returns (σ 0-dim, v (n,)): ‖Wv‖ of the last unit vector v and the next v. Never waits for the device; called again
-    with its v it goes on. σ never exceeds the true value (Golub and Van Loan, Matrix Computations, section 7.3.1).
-    """
-    tiny = torch.finfo(matrix.dtype).tiny
-    vector = start / start.norm().clamp_min(tiny)
-    sigma = matrix.new_zeros(())
-    for _ in range(iterations):
-        image = matrix @ vector
-        sigma = image.norm()
-        back = matrix.mT @ (image / sigma.clamp_min(tiny))
-        vector = back / back.norm().clamp_min(tiny)
-    return sigma, vector
-
-
-def largest_singular_value(matrix: Tensor, start: Tensor, *, tolerance: float, max_products: int) -> Extreme:
-    """The largest singular value of (m, n) `matrix` and its right vector, by Lanczos on WᵀW.
-
-    The first product is one power iteration; the further ones make more of the same products than powers do, whose
-    error shrinks with the ratio of the two largest singular values, close to 1 in a random matrix. `max_products`
-    counts pairs, W and Wᵀ. Waits for the device.
-    """
-
-    def gram(vector: Tensor) -> Tensor:
-        return matrix.mT @ (matrix @ vector)
-
-    # σ² of relative error 2τ is σ of relative error τ
-    found = lanczos(gram, start, tolerance=2 * tolerance, max_products=max_products)
-    return Extreme(math.sqrt(max(found.value, 0.0)), found.vector, found.products, found.error / 2)
 
 
 def hessian(loss: Tensor, parameters: Sequence[Tensor]) -> Operator:

@@ -83,6 +83,20 @@ class Network:
         held = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
         return [p for p in self.parameters.values() if p.requires_grad and id(p) in held]
 
+    def weights(self) -> dict[nn.Module, str]:
+        """The leaf modules that have a weight among `matrices`, and its name there, which tied ones share."""
+        names = {id(self.parameters[name]): name for name in self.matrices}
+        found: dict[nn.Module, str] = {}
+        for layer in self.leaves.values():
+            if parametrize.is_parametrized(layer, "weight"):
+                sources = list(layer.get_submodule("parametrizations.weight").parameters())
+            else:
+                sources = [p for name, p in layer.named_parameters(recurse=False) if name == "weight"]
+            for source in sources:
+                if id(source) in names:
+                    found[layer] = names[id(source)]
+        return found
+
     def spread(self, values: Tensor, positions: Sequence[int], length: int) -> Tensor:
         """A float32 vector of `length` that holds `values` at `positions`, and "not measured" elsewhere."""
         vector = absent(length, self.device)

@@ -311,7 +311,7 @@ class ProbeSession:
         self._sink.event("probe_disabled", self._step, {"probe": name, "reason": reason, "traceback": trace})
 
     def _attach(self) -> None:
-        if self._due_with(Need.OUTPUTS):
+        if self._due_with(Need.OUTPUTS) or self._due_with(Need.INPUTS):
             for leaf, module in enumerate(self._network.leaves.values()):
                 self._handles.append(module.register_forward_hook(self._hook(leaf)))
         if self._due_with(Need.ATTENTION):
@@ -339,6 +339,8 @@ class ProbeSession:
             if torch.compiler.is_compiling() or not self._counts():
                 return
             with self._clock:
+                for probe in self._due_with(Need.INPUTS):
+                    self._ask(probe, lambda probe=probe: probe.called(leaf, arguments))  # type: ignore[misc]
                 tensor = first_tensor(output)
                 if tensor is None or not tensor.is_floating_point():
                     return

@@ -1,8 +1,11 @@
 """A variational autoencoder (Kingma and Welling 2013, arXiv 1312.6114)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from gyrostat.probes.lipschitz import LogOf
 from trainer.stabilizers import kl
 
 
@@ -18,6 +21,10 @@ class VariationalAutoencoder(nn.Module):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
         self._shape = shape
+
+    def log_lipschitz(self, of: LogOf) -> Tensor:
+        """Not known: the exponential in between has no bound."""
+        return torch.tensor(math.inf)
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Samples (N, *shape) and noise (N, latent) to reconstructions (N, *shape), means and log variances."""

@@ -1,8 +1,12 @@
 """The feature pyramid network (Lin et al. 2017, arXiv 1612.03144)."""
 
+import math
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gyrostat.probes.lipschitz import LogOf
 from gyrostat.spec.architectures import Fpn
 from gyrostat.spec.regularization import Regularization
 from trainer.models.blocks import Blocks
@@ -29,6 +33,10 @@ class FeaturePyramid(nn.Module):
         self.smooth = nn.ModuleList(sequence(conv=blocks.conv(width, width)) for _ in plan)
         self.final = sequence(**blocks.head(width))
         self.output = nn.Conv2d(width, outputs, 1)
+
+    def log_lipschitz(self, of: LogOf) -> Tensor:
+        """Not known: its paths run side by side."""
+        return torch.tensor(math.inf)
 
     def levels(self, x: Tensor) -> list[Tensor]:
         """(N, C, H, W) to the levels of the pyramid, finest first: (N, width, ⌈H/2^s⌉, ⌈W/2^s⌉)."""

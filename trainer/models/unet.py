@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gyrostat.probes.lipschitz import LogOf
 from gyrostat.spec.activations import Activation
 from gyrostat.spec.architectures import UNet
 from gyrostat.spec.regularization import Regularization
@@ -83,6 +84,10 @@ class EncoderDecoder(nn.Module):
         self._skips = settings.skips
         self.final = blocks.final(width)
         self.output = nn.Conv2d(width, outputs, 1)
+
+    def log_lipschitz(self, of: LogOf) -> Tensor:
+        """Not known: its paths run side by side."""
+        return torch.tensor(math.inf)
 
     def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         """(N, C, H, W), and where the net knows time (N,) diffusion steps, to (N, outputs, H, W).

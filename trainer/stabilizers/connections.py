@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gyrostat.probes.lipschitz import LogOf
 from gyrostat.spec.connections import Connection, Dense, Highway, LayerScale, Residual, ReZero
 from trainer.stabilizers import dropout
 from trainer.stabilizers.registry import Registry
@@ -57,6 +58,13 @@ class Join(nn.Module, ABC):
     def joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
         """Both together: the maths of the connection."""
 
+    def log_joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
+        """Logarithm of a Lipschitz constant of the whole, from those of the branch and of what it skips.
+
+        Infinite, unless a connection says better (`gyrostat.probes.lipschitz`).
+        """
+        return torch.full_like(branch, math.inf)
+
 
 @CONNECTIONS.implements(Residual)
 class Sum(Join):
@@ -65,6 +73,10 @@ class Sum(Join):
     def joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
         """The sum of both."""
         return torch.add(branch, skipped)
+
+    def log_joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
+        """Of a sum at most the sum."""
+        return torch.logaddexp(branch, skipped)
 
 
 @CONNECTIONS.implements(Highway)
@@ -103,6 +115,10 @@ class Concatenation(Join):
         """Both side by side, what was skipped first."""
         return torch.cat((skipped, branch), self._axis)
 
+    def log_joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
+        """Side by side squares add up."""
+        return torch.logaddexp(2 * branch, 2 * skipped) / 2
+
 
 class ScaledSum(Join):
     """y = x + γ·F(x), γ learnt."""
@@ -112,6 +128,10 @@ class ScaledSum(Join):
     def joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
         """What was skipped, and the scaled branch."""
         return skipped + self.scale * branch
+
+    def log_joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
+        """As of a sum, of the branch times the largest |γ|."""
+        return torch.logaddexp(branch + self.scale.detach().abs().max().to(branch).log(), skipped)
 
 
 @CONNECTIONS.implements(ReZero)
@@ -183,6 +203,18 @@ class Block(nn.Module):
         """
         if self.connection is not None:
             yield [getattr(self, name) for name in self._branch]
+
+    def log_lipschitz(self, of: LogOf) -> Tensor:
+        """Logarithm of a Lipschitz constant, from those `of` its parts."""
+
+        def along(names: tuple[str, ...]) -> list[Tensor]:
+            return [of(getattr(self, name)) for name in names]
+
+        start = torch.zeros((), dtype=torch.float64)
+        whole = sum(along(self._branch), start=start)
+        if self.connection is not None:
+            whole = self.connection.log_joined(whole, start if self.shortcut is None else of(self.shortcut))
+        return sum(along(self._after), start=whole)
 
     def _through(self, names: tuple[str, ...], signal: Tensor, condition: Tensor | None) -> Tensor:
         for name in names:

@@ -5,11 +5,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 from torch.nn.utils import parametrize
 
+from gyrostat.probes.operators import convolved, convolved_back
 from gyrostat.probes.undisturbed import undisturbed
 from gyrostat.spec.lipschitz import GradientPenalty, InputGradient, OneCentred, SpectralNorm, WeightClip
 from trainer.stabilizers.normalization import weighted_layers
@@ -108,21 +107,10 @@ def _matrix_transpose(weight: Tensor, u: Tensor) -> Tensor:
     return weight.flatten(1).mT @ u
 
 
-_CONVOLUTIONS: dict[int, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
-    1: (functional.conv1d, conv1d_input),
-    2: (functional.conv2d, conv2d_input),
-    3: (functional.conv3d, conv3d_input),
-}
-
-
 def _convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, shape: tuple[int, ...]) -> tuple[WeightMap, WeightMap]:
-    convolve, transposed = _CONVOLUTIONS[len(layer.kernel_size)]
-    geometry = {
-        "stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups,
-    }  # fmt: skip
     return (
-        lambda weight, v: convolve(v, weight, **geometry),
-        lambda weight, u: transposed(shape, weight, u, **geometry),
+        lambda weight, v: convolved(layer, weight, v),
+        lambda weight, u: convolved_back(layer, weight, u, shape),
     )
 
 

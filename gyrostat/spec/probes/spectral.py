@@ -8,14 +8,22 @@ from gyrostat.spec.probes.base import Cost, Probe
 
 
 class SpectralProbe(Probe):
-    """Largest singular value of each weight matrix, by an iteration that starts from the last one's vector."""
+    """How far each weight can stretch a vector, as a matrix and as its layer's linear map, and all of them together.
+
+    By an iteration that starts from the last measurement's vectors.
+    """
 
     name: ClassVar[str] = "spectral"
     cost: ClassVar[Cost] = "moderate"
-    metrics: ClassVar[tuple[str, ...]] = ("weight.spectral_norm",)
+    metrics: ClassVar[tuple[str, ...]] = (
+        "weight.spectral_norm",
+        "weight.stable_rank",
+        "weight.operator_norm",
+        "weight.lipschitz_bound",
+    )
     every: int = Field(20, ge=1, le=1_000_000)
     """Optimizer steps between two measurements; the budget may stretch it."""
     tolerance: float = Field(1e-3, gt=0, le=0.1)
-    """Relative error at which the iteration stops."""
+    """Relative error that the iteration meets, on a CPU."""
     max_iterations: int = Field(50, ge=1, le=1000)
-    """Products with the matrix and its transpose, at most."""
+    """Products with each map and its transpose, at most."""

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gyrostat.probes.estimators import hessian, lanczos, largest_singular_value, power_iteration
+from gyrostat.probes.estimators import hessian, lanczos
 from gyrostat.probes.warmstart import random_vector
 
 
@@ -63,24 +63,6 @@ def test_lanczos_gives_nan_for_an_operator_that_does() -> None:
     found = lanczos(lambda v: v * torch.nan, torch.ones(3), tolerance=0.01, max_products=9)
     assert np.isnan(found.value)
     assert found.vector is None
-
-
-@pytest.mark.parametrize("shape", [(30, 12), (12, 30), (1, 9), (9, 1), (1, 1)])
-def test_singular_values_are_numpys(shape: tuple[int, int]) -> None:
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    true = np.linalg.svd(matrix.double().numpy(), compute_uv=False)[0]
-    start = random_vector(shape[1], matrix)
-    found = largest_singular_value(matrix, start, tolerance=1e-3, max_products=50)
-    assert found.value == pytest.approx(true, rel=1e-3)
-    sigma, vector = power_iteration(matrix, start, 60)
-    assert sigma.item() == pytest.approx(true, rel=1e-3)
-    assert (matrix @ vector).norm().item() == pytest.approx(true, rel=1e-3)
-
-
-def test_power_iteration_of_a_zero_matrix_is_zero_and_goes_on_from_its_own_vector() -> None:
-    sigma, vector = power_iteration(torch.zeros(3, 4), torch.ones(4), 5)
-    assert sigma.item() == 0
-    assert power_iteration(torch.zeros(3, 4), vector, 5)[0].item() == 0
 
 
 def test_hessian_products_are_those_of_the_full_hessian() -> None:

@@ -121,6 +121,7 @@ def test_losses_gradients_weights_buffers_and_random_numbers_are_bit_identical(
     expected -= {"representation.frequency_centroid"} if model in ("mlp", "attention") else set()
     lacking = set() if model == "own attention" else set(PROBES["attention"].metrics)
     lacking |= set() if model == "cnn" else {metric for metric in expected if metric.startswith("normalization.")}
+    lacking |= {"weight.lipschitz_bound"} if "attention" in model else set()
     assert measured >= expected - lacking
 
 
