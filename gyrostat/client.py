@@ -208,6 +208,37 @@ class Client:
         """The pictures that a generative run has made, newest first: step, size and caption of each."""
         return list(self._pages(f"/v1/runs/{_segment(run)}/samples"))
 
+    def measure(self, run: str, kind: str, *, wait: float | None = None, **settings: Any) -> Document:
+        """Asks the worker of a running training to measure once: a "landscape" or the "spectral_density".
+
+        Answers what was asked for, `waiting`; with `wait`, what came of it (`done` with `values`, or `failed` with its
+        `error`). `settings` are those of the kind: `dimensions`, `reach`, `points`; `probes`, `steps`, `width`; `seed`.
+
+        Raises:
+            ApiError: no worker trains the run, or the settings cannot be used.
+            TimeoutError: nothing came within `wait` seconds; it may still come.
+        """
+        asked = self._create(f"/v1/runs/{_segment(run)}:measure", {"kind": kind, **settings})
+        if wait is None:
+            return asked
+        deadline, poll = time.monotonic() + wait, FIRST_POLL
+        while (found := self.measurement(run, asked["id"]))["state"] == "waiting":
+            if (left := deadline - time.monotonic()) <= 0:
+                raise TimeoutError(
+                    f"run {run} has not measured its {kind} within {wait:g} s; ask for measurement {asked['id']} later"
+                )
+            time.sleep(min(poll, left))
+            poll = min(poll * 1.5, LONGEST_POLL)
+        return found
+
+    def measurements(self, run: str) -> list[Document]:
+        """What was measured on demand or is waited for, newest first, without values."""
+        return list(self._pages(f"/v1/runs/{_segment(run)}/measurements"))
+
+    def measurement(self, run: str, measurement: str) -> Document:
+        """One measurement on demand with its `values`; numbers that are not finite are strings."""
+        return self._document("GET", f"/v1/runs/{_segment(run)}/measurements/{_segment(measurement)}")
+
     def alerts(self, run: str | None = None, **filters: Any) -> list[Document]:
         """Alerts of one run or of all, with evidence (`state`, `severity`)."""
         return list(self._pages("/v1/alerts", run=run, **filters))

@@ -11,6 +11,7 @@ from app.dashboard import panels as _all_panels  # noqa: F401 - importing them f
 from app.dashboard.contents import alert_cards
 from app.dashboard.contents import alerts as alerts_content
 from app.dashboard.contents import catalogue as catalogue_content
+from app.dashboard.contents import measurements as measurements_content
 from app.dashboard.contents import new_run as new_run_content
 from app.dashboard.contents import panel as panel_content
 from app.dashboard.contents import run as run_content
@@ -111,6 +112,20 @@ def panel(
             return figures.to_json(panel_content.figure(session, run_id, slug, asked, marks))
 
         body = memory.get((run_id, slug, asked), run_content.version(session, run_id), made)
+    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+@router.get("/runs/{run_id}/measurements/{measurement_id}", response_model=None)
+def measurement(
+    run_id: str,
+    measurement_id: str,
+    database: DatabaseDep,
+    log: bool | None = None,
+    theme: Literal["light", "dark"] = "light",
+) -> Response:
+    """The figure of a measurement on demand, which never changes."""
+    with database.read() as session:
+        body = figures.to_json(measurements_content.figure(session, run_id, measurement_id, theme=theme, log=log))
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from app.dashboard import formats
+from app.dashboard.contents import measurements as measurements_content
 from app.dashboard.contents.alert_cards import cards_of_run
 from app.dashboard.contents.newest import newest_scalars
 from app.dashboard.panels.generic import family_of, generic_panel, is_drawn
@@ -52,6 +53,8 @@ def context(session: Session, run_id: str, now: datetime) -> dict[str, Any]:
         "families": families_of(run, measured),
         "waiting_text": "Charts appear with the first frame that arrives.",
         "samples": samples.listed(session, run_id).items,
+        "measured": measurements_content.section(session, run),
+        "measure_choices": measurements_content.CHOICES,
         "metrics": measured,
         "transitions": history.transitions,
         "attempts": history.attempts,

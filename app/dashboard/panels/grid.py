@@ -65,7 +65,7 @@ def figure_of(grid: Grid, options: Options, *, log: bool, quantity: str, percent
     colours = PALETTES[options.theme]
     rows = [safe(name) for name in grid.names]
     scale = [[i / (len(colours.scale) - 1), colour] for i, colour in enumerate(colours.scale)]
-    shown, bar = _coloured(grid.values, log, percent)
+    shown, bar = coloured(grid.values, log, percent)
     number = ".1%" if percent else ".3~g"
     finite: dict[str, Any] = {
         "type": "heatmap",
@@ -128,7 +128,7 @@ def _layout(grid: Grid, rows: list[str], options: Options) -> dict[str, Any]:
     return layout
 
 
-def _coloured(values: Float32Array, log: bool, percent: bool) -> tuple[Float32Array, dict[str, Any]]:
+def coloured(values: Float32Array, log: bool, percent: bool) -> tuple[Float32Array, dict[str, Any]]:
     """What the colours stand for, and the labels of their bar. On a log scale, zeros take the smallest colour."""
     if not log:
         return typed(values), {"tickformat": ".0%" if percent else ".2~g", "nticks": 5}

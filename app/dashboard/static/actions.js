@@ -61,15 +61,18 @@
     }
   }
 
-  // A form's fields as JSON: data-type says what is no plain text; what is empty and optional is left out.
+  // A form's fields as JSON: data-type says what is no plain text, "settings" several fields at once; what is empty and
+  // optional is left out.
   function bodyOf(form) {
     const body = {};
     for (const field of form.elements) {
       if (!field.name || field.disabled) continue;
       const text = field.value.trim();
       const type = field.dataset.type;
-      if (type === "words") body[field.name] = text.split(",").map((word) => word.trim()).filter(Boolean);
+      if (type === "settings") Object.assign(body, JSON.parse(text));
+      else if (type === "words") body[field.name] = text.split(",").map((word) => word.trim()).filter(Boolean);
       else if (text === "" && field.dataset.optional !== undefined) continue;
+      else if (type === "number") body[field.name] = Number(text);
       else if (type === "number-or-null") body[field.name] = text === "" ? null : Number(text);
       else if (type === "json") body[field.name] = text === "" ? {} : JSON.parse(text);
       else body[field.name] = text;

@@ -49,7 +49,7 @@
     plot.on("plotly_unhover", () => cursors(null, plot));
   });
 
-  panels.addEventListener("click", (event) => {
+  document.addEventListener("click", (event) => {
     const panel = event.target.closest(".panel");
     const log = event.target.closest("[data-log]");
     if (log) {

@@ -10,12 +10,19 @@
   const config = { displayModeBar: false, responsive: false, doubleClick: false, showTips: false };
   let timer = null;
 
+  // What a measurement on demand found does not change with the steps that follow.
+  const isStill = (panel) => panel.dataset.still !== undefined;
+  const keyOf = (panel) => `${address(panel)}#${isStill(panel) ? panel.clientWidth : view.revision}`;
+
   function address(panel) {
     const plot = panel.querySelector(".plot");
-    const query = new URLSearchParams({ theme: window.gyrostatTheme(), points: String(Math.max(50, Math.min(2000, plot.clientWidth))) });
-    if (view.from !== null) query.set("from", view.from);
-    if (view.to !== null) query.set("to", view.to);
-    if (view.smooth > 0) query.set("smooth", view.smooth);
+    const query = new URLSearchParams({ theme: window.gyrostatTheme() });
+    if (!isStill(panel)) {
+      query.set("points", Math.max(50, Math.min(2000, plot.clientWidth)));
+      if (view.from !== null) query.set("from", view.from);
+      if (view.to !== null) query.set("to", view.to);
+      if (view.smooth > 0) query.set("smooth", view.smooth);
+    }
     const log = panel.querySelector("[data-log]");
     if (log) query.set("log", log.getAttribute("aria-pressed"));
     return `${panel.dataset.src}?${query}`;
@@ -30,7 +37,7 @@
 
   async function draw(panel) {
     const url = address(panel);
-    const key = `${url}#${view.revision}`;
+    const key = keyOf(panel);
     if (shown.get(panel) === key || busy.has(panel)) return;
     busy.add(panel);
     panel.setAttribute("aria-busy", "true");
@@ -47,7 +54,7 @@
       busy.delete(panel);
       panel.setAttribute("aria-busy", "false");
       panel.dataset.drawn = "";
-      if (shown.has(panel) && visible.has(panel) && shown.get(panel) !== `${address(panel)}#${view.revision}`) later();
+      if (shown.has(panel) && visible.has(panel) && shown.get(panel) !== keyOf(panel)) later();
     }
   }
 
@@ -96,7 +103,7 @@
   const sizes = new ResizeObserver(later);
 
   function watch() {
-    for (const panel of panels.querySelectorAll(".panel:not([data-watched])")) {
+    for (const panel of document.querySelectorAll(".panels > .panel:not([data-watched])")) {
       panel.dataset.watched = "";
       sight.observe(panel);
       sizes.observe(panel.querySelector(".plot"));

@@ -24,12 +24,25 @@
     }
   }
 
+  // Children by their ids: what is still there stays as it is, whatever scripts have made of it.
+  function keyed(old, fresh) {
+    const wanted = new Set([...fresh.children].map((child) => child.id));
+    for (const child of [...old.children]) if (!wanted.has(child.id)) child.remove();
+    let place = old.firstElementChild;
+    for (const child of [...fresh.children]) {
+      const known = [...old.children].find((each) => each.id === child.id);
+      if (known && known === place) place = place.nextElementSibling;
+      else old.insertBefore(known ?? child, place);
+    }
+  }
+
   function merge(html) {
     const parsed = new DOMParser().parseFromString(html, "text/html");
     for (const fresh of [...parsed.body.children]) {
       const old = document.getElementById(fresh.id);
       if (!old) continue;
       if (fresh.dataset.merge === "append") append(old, fresh);
+      else if (fresh.dataset.merge === "keyed") keyed(old, fresh);
       else window.gyrostatMorph(old, fresh);
     }
     ages();
@@ -74,7 +87,7 @@
       soon(); // whatever happened between drawing the page and listening
     });
     source.addEventListener("error", () => show("lost", "Reconnecting", "The stream of events was interrupted."));
-    for (const kind of ["state", "alert", "frames", "checkpoint", "samples", "intervention", "probe_disabled"]) {
+    for (const kind of ["state", "alert", "frames", "checkpoint", "samples", "measurement", "intervention", "probe_disabled"]) {
       source.addEventListener(kind, (event) => {
         const data = JSON.parse(event.data);
         if (kind === "state" && data.new === "deleted" && region.dataset.run) return location.assign("/");

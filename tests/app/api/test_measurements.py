@@ -1,5 +1,6 @@
 """`:measure` and `/measurements` over HTTP: strict requests, problem documents, results with their values."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from app.main import create_app
 from app.settings import AppSettings
+from gyrostat.client import ApiError, Client
 from tests.app.control import served
 from tests.app.dashboard.browser.training import Training
 
@@ -106,3 +108,29 @@ def test_the_example_of_the_description_is_accepted(http: httpx.Client, tmp_path
     content = document["paths"]["/v1/runs/{run_id}:measure"]["post"]["requestBody"]["content"]["application/json"]
     (example,) = content.get("examples") or content["schema"]["examples"]
     assert measure(http, Training(http, "of the example").run, example).status_code == 202
+
+
+def test_the_client_asks_waits_and_reads(http: httpx.Client) -> None:
+    training = Training(http, "of the client")
+    with Client(str(http.base_url)) as client:
+        asked = client.measure(training.run, "landscape", points=3)
+        assert asked["state"] == "waiting"
+        with pytest.raises(TimeoutError, match=r"has not measured its spectral_density within 0\.2 s"):
+            client.measure(training.run, "spectral_density", wait=0.2)
+
+        def answer() -> None:
+            while len(waiting := [m for m in client.measurements(training.run) if m["state"] == "waiting"]) < 3:
+                pass
+            told = {"seconds": 0.5, "samples": 64, "values": {"positions": [-1, 0, 1], "losses": [2, 1, 3]}}
+            training.event("measurement", id=waiting[0]["id"], settings=waiting[0]["settings"], **told)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        found = client.measure(training.run, "landscape", points=3, seed=4, wait=30)
+        answering.join()
+        assert (found["state"], found["settings"]["seed"]) == ("done", 4)
+        assert found["values"]["losses"] == [2, 1, 3]
+        assert client.measurement(training.run, asked["id"])["values"] is None
+        assert [m["state"] for m in client.measurements(training.run)] == ["done", "waiting", "waiting"]
+        with pytest.raises(ApiError, match="points"):
+            client.measure(training.run, "landscape", points=1)

@@ -215,6 +215,33 @@ def test_panels_of_a_run_that_measured_nothing_are_empty(client):
     assert figure["summary"] == "No values yet."
 
 
+def test_measurements_on_demand_are_on_the_page_of_a_run_that_has_some_or_can_have_them(client, attached):
+    assert "Measured on demand" not in page(client, f"/runs/{start(client)}"), "queued: nobody could measure it"
+    assert "Measured on demand" not in page(client, f"/runs/{attached}")
+    data = {
+        "id": "own-1",
+        "settings": {"kind": "landscape", "points": 3},
+        "seconds": 0.1,
+        "samples": 8,
+        "values": {"positions": [-1.0, 0.0, 1.0], "losses": [2.0, "NaN", 3.0]},
+    }
+    failed = {**data, "id": "own-2", "values": None, "error": HOSTILE}
+    for sequence, told in enumerate((data, {key: value for key, value in failed.items() if value is not None}), 1):
+        event = {"kind": "measurement", "at": 1.7e9, "step": 20, "data": told}
+        message = {"producer": "other", "sequence": sequence, "attempt": 1, "events": [event]}
+        assert client.post(f"/v1/runs/{attached}/events", json=message).status_code == 200
+    text = page(client, f"/runs/{attached}")
+    assert 'id="panel-measurement-own-1"' in text
+    assert 'id="panel-measurement-own-2"' not in text
+    assert "measure-form" not in text, "attached from outside: it is not measured from here"
+    assert "<script>alert" not in text
+    figure = client.get(f"/runs/{attached}/measurements/own-1?log=true&theme=dark").json()
+    assert figure["summary"].startswith("nan at the weights; from 2 to 3")
+    assert figure["note"].startswith("Step 20, 8 samples.")
+    assert client.get(f"/runs/{attached}/measurements/own-2").status_code == 404
+    assert client.get(f"/runs/{attached}/measurements/nosuch").status_code == 404
+
+
 def test_heads_are_stored_answered_and_drawn_by_name(client, database):
     run = start(client, attached=True, name="attentive run")
     heads = ["blocks.0.attention#0", "blocks.0.attention#1", "blocks.1.attention#0"]
