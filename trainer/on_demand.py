@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from gyrostat.probes.on_demand import measure
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.session import ProbeSession
 from gyrostat.wire.measurements import MAX_ERROR, Order
@@ -29,7 +30,7 @@ def carried_out(
     began = time.perf_counter()
     outcome: dict[str, Any]
     try:
-        values = probes.measure(order.settings, check)
+        values = probes.aside(lambda network: measure(order.settings, network, check))
         outcome = {"samples": batch.size, "values": values.model_dump(mode="json")}
     except NobodyWaits as error:
         outcome = {"error": str(error)}

@@ -4,7 +4,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,20 +15,19 @@ from gyrostat.probes.footprint import Footprint
 from gyrostat.probes.layouts import LayoutBook
 from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network
-from gyrostat.probes.on_demand import Check, measure
 from gyrostat.probes.packing import pack
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.recorder import FlightRecorder
 from gyrostat.probes.schedule import Plan, Schedule
 from gyrostat.probes.stopwatch import Stopwatch
-from gyrostat.spec.measurements import Measurement
 from gyrostat.spec.metrics import METRICS
 from gyrostat.spec.probes import Probe as SettingsOfProbe
 from gyrostat.spec.probes import Probes
 from gyrostat.wire.layout import Layout
-from gyrostat.wire.measurements import Values
 from gyrostat.wire.messages import EventKind
 from gyrostat.wire.pending import PendingFrame
+
+T = TypeVar("T")
 
 _TRACEBACK_CHARACTERS = 20_000
 
@@ -199,16 +198,10 @@ class ProbeSession:
         """
         self._tighten = steps
 
-    def measure(self, settings: Measurement, check: Check = lambda: None) -> Values:
-        """Measures once, on demand, between two steps; neither the budget nor the reported overhead knows of it.
-
-        `check` is called before each pass through the network and ends the measurement by raising.
-
-        Raises:
-            Exception: what `check` raises, or what went wrong; the model is as found all the same.
-        """
+    def aside(self, look: Callable[[Network], T]) -> T:
+        """What `look` finds in the network, between two steps; neither the budget nor the overhead counts its time."""
         with self._clock.stopped():
-            return measure(settings, self._network, check)
+            return look(self._network)
 
     def state_dict(self) -> dict[str, Any]:
         """What the probes start from and how far cadences are stretched: tensors, numbers, and dicts of them."""

@@ -60,7 +60,7 @@ def test_a_measurement_that_fails_is_told_and_training_goes_on(tmp_path, monkeyp
     def broken(*_):
         raise RuntimeError("out of memory \x1b[31m" + "x" * 5000)
 
-    monkeypatch.setattr(on_demand.ProbeSession, "measure", broken)
+    monkeypatch.setattr(on_demand, "measure", broken)
     control = Control()
     control.measure(LINE)
     recording = trained(SPEC, tmp_path, control=control)

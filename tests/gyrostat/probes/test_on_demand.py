@@ -175,7 +175,7 @@ def test_a_session_measures_between_two_steps(sink: Any, only: Any, run_step: An
     )
     with session:
         run_step(session, 1, model, optimizer, watched.probe_loss)
-        assert isinstance(session.measure(SMALL[1]), LandscapeValues)
+        assert isinstance(session.aside(lambda network: measure(SMALL[1], network)), LandscapeValues)
         run_step(session, 2, model, optimizer, watched.probe_loss)
     assert sink.events == []
     assert sorted(sink.frames) == [1, 2]

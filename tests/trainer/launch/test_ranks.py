@@ -9,7 +9,9 @@ import psutil
 import pytest
 import torch
 
+from gyrostat.spec.measurements import SpectralDensity
 from gyrostat.spec.probes import PROBES
+from gyrostat.wire.measurements import Order, Report
 from gyrostat.wire.messages import Assignment, CheckpointReference
 from tests.trainer.recording import document, trained
 from tests.trainer.small_backend import SmallBackend
@@ -33,6 +35,7 @@ CURVATURE = {name: {"enabled": False} for name in PROBES} | {
 BATCH_NORM = document("digits-resnet", **SMALL, steps=1_000_000, checkpoints={"every": 1_000_000}) | {
     "probes": CURVATURE
 }
+SPECTRUM = Order(id="spectrum", settings=SpectralDensity(probes=2, steps=3))
 DROPOUT = document(
     "digits-mlp",
     steps=1_000_000,
@@ -116,6 +119,8 @@ def test_two_ranks_compute_what_one_would_hear_what_is_asked_and_stop_in_order(t
     eventually(lambda: stepped(training, 12))
     training.ask("control", command=1, data={"learning_rate_factor": 0.5})
     eventually(lambda: training.poll() is None and 1 in training.carried_out())
+    training.ask("measure", command=3, data=SPECTRUM.model_dump())
+    eventually(lambda: training.poll() is None and "measurement" in backend.kinds("asked"))
     enough = training.step + 8
     eventually(lambda: stepped(training, enough))
     members = processes(training)
@@ -123,6 +128,7 @@ def test_two_ranks_compute_what_one_would_hear_what_is_asked_and_stop_in_order(t
     assert eventually(training.poll).reported
     assert all_gone(members)
     eventually(lambda: "stopped" in backend.kinds("asked"))
+    assert Report.model_validate(backend.event("asked", "measurement").data).error is None, "rank 0 measures alone"
     changed = backend.event("asked", "intervention").step
     (saved,) = CheckpointStore(data / "checkpoints").listed("asked")[-1:]
 
