@@ -209,10 +209,11 @@ class Client:
         return list(self._pages(f"/v1/runs/{_segment(run)}/samples"))
 
     def measure(self, run: str, kind: str, *, wait: float | None = None, **settings: Any) -> Document:
-        """Asks the worker of a running training to measure once: a "landscape" or the "spectral_density".
+        """Asks the worker of a running training to measure once: "landscape", "spectral_density" or "cka".
 
         Answers what was asked for, `waiting`; with `wait`, what came of it (`done` with `values`, or `failed` with its
-        `error`). `settings` are those of the kind: `dimensions`, `reach`, `points`; `probes`, `steps`, `width`; `seed`.
+        `error`). `settings` are those of the kind: `dimensions`, `reach`, `points` and `seed`; `probes`, `steps`,
+        `width` and `seed`; `samples`.
 
         Raises:
             ApiError: no worker trains the run, or the settings cannot be used.

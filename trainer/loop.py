@@ -106,7 +106,6 @@ class _Training:
         self.passes = Passes(spec, task, self.optimizer, ranks)
         self.comparison = Comparison(spec.distributed, ranks, task.model)
         own = (*self.passes.numbers.metrics, *self.comparison.metrics)
-        self.probe_batch = _probe_batch(spec, task)
         self.probes = ProbeSession(
             task.model,
             self.optimizer,
@@ -121,7 +120,7 @@ class _Training:
                 *own,
                 "gradient.clip_factor",
             ),
-            probe_batch=self.probe_batch,  # the session decides which probes need it
+            probe_batch=_probe_batch(spec, task),  # the session decides which probes need it
             ranks=ranks.size,
         )
         self.done, self.overflowed = state.Progress(), False
@@ -177,7 +176,7 @@ class _Training:
         """Carries out what was asked for on demand, outside of the training's pace; other ranks wait at their step."""
         for order in control.orders():
             with self.pace.stopped():
-                report = carried_out(order, self.probes, self.probe_batch, is_over=lambda: control.ending is not None)
+                report = carried_out(order, self.probes, is_over=lambda: control.ending is not None)
             self.stream.event("measurement", self.done.step, report)
 
     def step(self) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 from gyrostat.probes.on_demand import measure
-from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.session import ProbeSession
 from gyrostat.wire.measurements import MAX_ERROR, Order
 
@@ -14,13 +13,11 @@ class NobodyWaits(Exception):
     """The training shall end."""
 
 
-def carried_out(
-    order: Order, probes: ProbeSession, batch: ProbeBatch, *, is_over: Callable[[], bool]
-) -> dict[str, Any]:
+def carried_out(order: Order, probes: ProbeSession, *, is_over: Callable[[], bool]) -> dict[str, Any]:
     """The report of `order` (`gyrostat.wire.measurements.Report`), with values or with the error; never raises.
 
-    `batch` is that of the session. `is_over`: whether the training shall end, which a measurement must not hold up for
-    longer than one pass through the network.
+    `is_over`: whether the training shall end, which a measurement must not hold up for longer than one pass through the
+    network.
     """
 
     def check() -> None:
@@ -30,8 +27,8 @@ def carried_out(
     began = time.perf_counter()
     outcome: dict[str, Any]
     try:
-        values = probes.aside(lambda network: measure(order.settings, network, check))
-        outcome = {"samples": batch.size, "values": values.model_dump(mode="json")}
+        found = probes.aside(lambda network: measure(order.settings, network, check))
+        outcome = {"samples": found.samples, "values": found.values.model_dump(mode="json")}
     except NobodyWaits as error:
         outcome = {"error": str(error)}
     except Exception as error:  # whatever it is, no measurement may end a training

@@ -26,7 +26,7 @@ Wanted = Annotated[
 def measure_run(
     run_id: RunId, body: Wanted, database: DatabaseDep, now: NowDep, key: IdempotencyKey = None
 ) -> dict[str, Any]:
-    """Asks the run's worker to measure once, between two steps: a loss landscape, or a Hessian's spectral density.
+    """Asks the run's worker to measure once, between two steps: a loss landscape, a Hessian's spectral density, or CKA.
 
     The training stands still meanwhile and then goes on as if nothing had been; the budget of the probes does not
     cover it. Read the result under the answer's `id` when its `state` is no longer `waiting`.

@@ -46,8 +46,8 @@ class MeasurementDocument(MeasurementView):
     """One measurement with what it found."""
 
     values: dict[str, Any] | None = None
-    """By kind: `positions` and `losses`, or `grid`, `density`, `error`, `eigenvalues`, `weights` and moments; numbers
-    that are not finite are strings; null while it is waited for, and where it failed."""
+    """By kind: `positions` and `losses`; `grid`, `density`, `error`, `eigenvalues`, `weights` and moments; `names` and
+    `alignment`. Numbers that are not finite are strings. Null while it is waited for, and where it failed."""
 
 
 class Measurements(View):

@@ -5,20 +5,29 @@ all random states are as found afterwards.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gyrostat.probes.estimators import hessian
+from gyrostat.probes.features import features, visit_outputs
 from gyrostat.probes.landscape import landscape
 from gyrostat.probes.network import Network
+from gyrostat.probes.similarity import MIN_SAMPLES, signature
 from gyrostat.probes.spectral_density import spectral_density
 from gyrostat.probes.undisturbed import undisturbed
-from gyrostat.spec.measurements import Landscape, Measurement, SpectralDensity
+from gyrostat.spec.measurements import Alignment, Landscape, Measurement, SpectralDensity
 from gyrostat.wire import values
-from gyrostat.wire.measurements import GRID_POINTS, LandscapeValues, SpectralDensityValues, Values
+from gyrostat.wire.measurements import (
+    GRID_POINTS,
+    MAX_MODULES,
+    AlignmentValues,
+    LandscapeValues,
+    SpectralDensityValues,
+    Values,
+)
 
 BASIS_BYTES = 2**30
 """Memory for the vectors of one Lanczos run, at most (but for two, below which there is no spectrum)."""
@@ -27,17 +36,32 @@ Check = Callable[[], None]
 """Called before each pass through the network; raises where nobody waits for the result any more."""
 
 
-def measure(settings: Measurement, network: Network, check: Check = lambda: None) -> Values:
+class Measured(NamedTuple):
+    """What was found, and on how many samples of the probe batch; None where only its loss is known."""
+
+    samples: int | None
+    values: Values
+
+
+def measure(settings: Measurement, network: Network, check: Check = lambda: None) -> Measured:
     """What `settings` ask for.
 
     Raises:
-        ValueError: the training has no probe loss, or no parameters of the kind that is needed.
+        ValueError: the training has no probe loss or batch, or no parameters or features of the kind that is needed.
         FloatingPointError: a Hessian-vector product is not finite.
         Exception: whatever the model's own passes, or `check`, raise.
     """
     if network.probe_loss is None:
         raise ValueError("there is no probe loss to measure; give the session one")
-    return _MEASURED[type(settings)](settings, network, network.probe_loss, check)
+    values = _MEASURED[type(settings)](settings, network, network.probe_loss, check)
+    return Measured(_samples(settings, network), values)
+
+
+def _samples(settings: Measurement, network: Network) -> int | None:
+    if network.probe_batch is None:
+        return None
+    size = network.probe_batch.size
+    return min(settings.samples, size) if isinstance(settings, Alignment) else size
 
 
 def _landscape(settings: Landscape, network: Network, loss: Callable[[], Tensor], check: Check) -> LandscapeValues:
@@ -103,6 +127,27 @@ def _spectral_density(
     )
 
 
+def _alignment(settings: Alignment, network: Network, loss: Callable[[], Tensor], check: Check) -> AlignmentValues:
+    batch, names = network.probe_batch, list(network.leaves)
+    samples = _samples(settings, network) or 0
+    if batch is None or samples < MIN_SAMPLES:
+        raise ValueError(f"likenesses need a probe batch of at least {MIN_SAMPLES} samples, and there are {samples}")
+    chosen = set(np.linspace(0, len(names) - 1, min(len(names), MAX_MODULES)).round().astype(int).tolist())
+    found: dict[str, Tensor] = {}
+
+    def keep(leaf: int, output: Tensor) -> None:
+        check()
+        if leaf in chosen and (known := signature(features(output))).any():
+            found[names[leaf]] = known
+
+    visit_outputs(network, batch, samples, keep)
+    if not found:
+        raise ValueError("no module has outputs with a row for each sample that vary over samples")
+    signatures = torch.stack(list(found.values()))
+    matrix = (signatures @ signatures.mT).cpu().numpy()
+    return AlignmentValues(names=list(found), alignment=values.to_json(matrix.astype(np.float32)))
+
+
 def _listed(array: np.ndarray) -> list[float]:
     """As float32 in the shortest decimals: no more digits travel than a product in float32 has."""
     listed: list[float] = values.to_json(array.astype(np.float32))
@@ -112,4 +157,5 @@ def _listed(array: np.ndarray) -> list[float]:
 _MEASURED: dict[type, Callable[[Any, Network, Callable[[], Tensor], Check], Values]] = {
     Landscape: _landscape,
     SpectralDensity: _spectral_density,
+    Alignment: _alignment,
 }

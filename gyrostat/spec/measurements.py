@@ -4,7 +4,7 @@ Adding a kind is adding its settings here, to the union on the last line; what i
 `gyrostat.wire.measurements`; and how it is measured in `gyrostat.probes.on_demand`.
 """
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -23,7 +23,6 @@ class Landscape(Settings):
     statistics.
     """
 
-    title: ClassVar[str] = "Loss landscape"
     kind: Literal["landscape"] = "landscape"
     """A loss landscape."""
     dimensions: Literal[1, 2] = 1
@@ -56,7 +55,6 @@ class SpectralDensity(Settings):
     By stochastic Lanczos quadrature (Ghorbani et al. 2019, arXiv 1901.10159), with the standard error of each number.
     """
 
-    title: ClassVar[str] = "Spectral density of the Hessian"
     kind: Literal["spectral_density"] = "spectral_density"
     """A spectral density."""
     probes: int = Field(8, ge=2, le=16)
@@ -70,5 +68,18 @@ class SpectralDensity(Settings):
     """Draws the random vectors."""
 
 
-Measurement = Annotated[Landscape | SpectralDensity, Field(discriminator="kind")]
+class Alignment(Settings):
+    """How alike the features of every two layers are on the probe batch, by unbiased centered kernel alignment.
+
+    Of the outputs of leaf modules in eval mode, those that vary over samples; of a net with more than 64 modules, 64
+    that are spread evenly (Kornblith et al. 2019, arXiv 1905.00414; Nguyen et al. 2020, arXiv 2010.15327, eq. 3).
+    """
+
+    kind: Literal["cka"] = "cka"
+    """Centered kernel alignment."""
+    samples: int = Field(128, ge=4, le=512)
+    """At most so many samples of the probe batch."""
+
+
+Measurement = Annotated[Landscape | SpectralDensity | Alignment, Field(discriminator="kind")]
 """Any of them."""

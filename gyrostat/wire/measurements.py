@@ -4,13 +4,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gyrostat.spec.measurements import Landscape, Measurement, SpectralDensity
+from gyrostat.spec.measurements import Alignment, Landscape, Measurement, SpectralDensity
 from gyrostat.wire.layout import Text, Wire
 
 MAX_ERROR = 1000
 GRID_POINTS = 512
 """Of a spectral density: fine enough for the narrowest Gaussian that can be asked for."""
 MAX_RITZ = 16 * 128
+MAX_MODULES = 64
+"""Of which likenesses are told, each with each."""
 
 Identity = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$", examples=["c0ffee5f0c2f9d3b"])]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -69,7 +71,25 @@ class SpectralDensityValues(Wire):
         return ""
 
 
-Values = LandscapeValues | SpectralDensityValues
+class AlignmentValues(Wire):
+    """How alike the features of modules are, each with each."""
+
+    names: list[Annotated[Text, Field(max_length=1000)]] = Field(
+        min_length=1, max_length=MAX_MODULES, description="Modules in the order in which they are called"
+    )
+    alignment: list[list[Number]] = Field(
+        description="A row for each module: its likeness to each; 1 is the same but for rotation and scale"
+    )
+
+    def misfit(self, settings: Alignment) -> str:
+        """Why it cannot be the answer to `settings`; empty where it can."""
+        count = len(self.names)
+        if len(self.alignment) == count and {len(row) for row in self.alignment} == {count}:
+            return ""
+        return f"alignment must be {count} rows of {count} numbers, one for each name"
+
+
+Values = LandscapeValues | SpectralDensityValues | AlignmentValues
 
 
 class Report(Wire):
@@ -95,5 +115,7 @@ def _misfit(settings: Measurement, values: Values) -> str:
     if isinstance(settings, Landscape) and isinstance(values, LandscapeValues):
         return values.misfit(settings)
     if isinstance(settings, SpectralDensity) and isinstance(values, SpectralDensityValues):
+        return values.misfit(settings)
+    if isinstance(settings, Alignment) and isinstance(values, AlignmentValues):
         return values.misfit(settings)
     return f"they are {type(values).__name__} of a {settings.kind}"

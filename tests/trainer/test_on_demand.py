@@ -2,7 +2,7 @@
 
 import pytest
 
-from gyrostat.spec.measurements import Landscape, SpectralDensity
+from gyrostat.spec.measurements import Alignment, Landscape, SpectralDensity
 from gyrostat.spec.probes import PROBES
 from gyrostat.wire.measurements import LandscapeValues, Order, Report
 from tests.trainer.recording import document, trained
@@ -38,13 +38,16 @@ def test_what_is_asked_for_is_measured_at_the_weights_of_that_step_and_changes_n
         if step == 5:
             control.measure(SPECTRUM)
             control.measure(Order(id="line-again", settings=LINE.settings))
+            control.measure(Order(id="likeness", settings=Alignment()))
             control.measure(LINE)  # told twice, as commands are until they are done
 
     disturbed = trained(SPEC, tmp_path / "b", control=control, progress=ask)
     assert disturbed.scalars("loss.train") == undisturbed.scalars("loss.train")
     assert disturbed.scalars("loss.validation") == undisturbed.scalars("loss.validation")
     found = reports(disturbed)
-    assert {name: step for name, (step, _) in found.items()} == {"line": 0, "spectrum": 5, "line-again": 5}
+    assert {name: step for name, (step, _) in found.items()} == {
+        "line": 0, "spectrum": 5, "line-again": 5, "likeness": 5,
+    }  # fmt: skip
     for _, report in found.values():
         assert report.error is None
         assert report.samples == 64

@@ -1,4 +1,4 @@
-"""What was measured on demand as figures: the loss along a line, the loss on a plane, a spectrum."""
+"""What was measured on demand as figures: the loss along a line or on a plane, a spectrum, likenesses of layers."""
 
 import math
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from app.dashboard.panels.grid import coloured
+from app.dashboard.panels.grid import CHARACTER, coloured, shortened
 from app.dashboard.panels.registry import Figure, Key, Options, Theme
-from app.dashboard.panels.style import PALETTES, Palette, base_layout, typed
+from app.dashboard.panels.style import PALETTES, Palette, base_layout, safe, typed
 from gyrostat.wire.values import Float32Array, from_json
 
 FLOOR = 0.1
@@ -17,33 +17,36 @@ FLOOR = 0.1
 
 
 class Form(NamedTuple):
-    """A form in which measurements are drawn: a title, how to read it, and whether it starts on a logarithmic scale."""
+    """A form in which measurements are drawn: a title, how to read it, and whether it starts on a logarithmic scale,
+    where it has one.
+    """
 
     title: str
     hint: str
-    log: bool
+    log: bool | None
 
 
 FORMS = {
     "line": Form("Loss along a line", "At ±1 a random direction moves each filter by its own length.", False),
     "plane": Form("Loss on a plane", "Two random directions; at ±1 each moves every filter by its own length.", True),
     "spectrum": Form("Spectrum of the Hessian", "How many of the eigenvalues are near each value.", True),
+    "likeness": Form("Likeness of layers", "Centered kernel alignment: 1 is the same up to rotation and scale.", None),
 }
 """By name, in the order of the page."""
 
 
 def form_of(settings: Mapping[str, Any]) -> str:
     """Which of `FORMS` shows a measurement of these settings."""
-    if settings["kind"] != "landscape":
-        return "spectrum"
-    return "plane" if settings["dimensions"] == 2 else "line"
+    if settings["kind"] == "landscape":
+        return "plane" if settings["dimensions"] == 2 else "line"
+    return {"spectral_density": "spectrum", "cka": "likeness"}[settings["kind"]]
 
 
 def figure_of(settings: Mapping[str, Any], values: Mapping[str, Any], *, theme: Theme, log: bool | None) -> Figure:
     """The figure of a measurement; `log` None takes its form's own scale."""
     form = form_of(settings)
-    draw = {"line": line, "plane": plane, "spectrum": spectrum}[form]
-    return draw(values, Options(0, 1, theme), FORMS[form].log if log is None else log)
+    draw = {"line": line, "plane": plane, "spectrum": spectrum, "likeness": likeness}[form]
+    return draw(values, Options(0, 1, theme), bool(FORMS[form].log) if log is None else log)
 
 
 def line(values: Mapping[str, Any], options: Options, log: bool) -> Figure:
@@ -85,7 +88,6 @@ def plane(values: Mapping[str, Any], options: Options, log: bool) -> Figure:
     if not finite.any():
         return Figure([], {}, "No loss is finite, at the weights neither.")
     shown, bar = coloured(losses, log and bool((losses[finite] > 0).all()), False)
-    bar |= {"thickness": 8, "outlinewidth": 0, "len": 1, "x": 1.01, "xpad": 4, "ypad": 0}
     data: list[dict[str, Any]] = [
         {
             "type": "contour",
@@ -93,13 +95,12 @@ def plane(values: Mapping[str, Any], options: Options, log: bool) -> Figure:
             "y": at,
             "z": shown,
             "customdata": typed(losses),
-            "colorscale": [[i / (len(colours.scale) - 1), colour] for i, colour in enumerate(colours.scale)],
             "contours": {"coloring": "heatmap"},
             "ncontours": 24,
             "line": {"width": 0.6, "color": colours.muted},
             "connectgaps": False,
             "hovertemplate": "(%{x:.3~g}, %{y:.3~g}): %{customdata:.4~g}<extra></extra>",
-            "colorbar": bar | {"tickfont": {"color": colours.muted, "size": 10}},
+            **_scale(colours, bar),
         },
         {
             "type": "scatter",
@@ -158,6 +159,57 @@ def spectrum(values: Mapping[str, Any], options: Options, log: bool) -> Figure:
     )
     layout["shapes"] = [_middle(colours)]
     return Figure(data, layout, _spectrum_told(values), note=_spectrum_told(values))
+
+
+def likeness(values: Mapping[str, Any], options: Options, log: bool) -> Figure:
+    """The likeness of each layer to each, the first layer at the top and left."""
+    colours = PALETTES[options.theme]
+    matrix, names = from_json(values["alignment"]), [safe(name) for name in values["names"]]
+    labels = [safe(shortened(name)) for name in values["names"]]
+    layout = base_layout(options)
+    layout["margin"] |= {"l": round(12 + CHARACTER * max(map(len, labels))), "r": 48, "b": 10}
+    every = max(1, -(-len(names) // 16))
+    axis = {"type": "category", "showgrid": False, "fixedrange": True, "ticks": ""}
+    layout["xaxis"] = axis | {"showticklabels": False}
+    layout["yaxis"] = axis | {
+        "autorange": "reversed",
+        "tickfont": {"size": 10, "color": colours.muted},
+        "tickmode": "array",
+        "tickvals": names[::every],
+        "ticktext": labels[::every],
+    }
+    map_: dict[str, Any] = {
+        "type": "heatmap",
+        "x": names,
+        "y": names,
+        "z": typed(matrix),
+        "zmin": 0,
+        "zmax": 1,
+        "hoverongaps": False,
+        "hovertemplate": "<b>%{y}</b><br><b>%{x}</b><br>%{z:.3f}<extra></extra>",
+        **_scale(colours, {"nticks": 5}),
+    }
+    return Figure([map_], layout | {"hovermode": "closest"}, _likeness_told(values["names"], matrix))
+
+
+def _likeness_told(names: list[str], matrix: Float32Array) -> str:
+    told = f"{len(names)} layers."
+    beside = np.diagonal(matrix, 1)
+    if not np.isfinite(matrix).all() or not len(beside):
+        return told if len(beside) == 0 else f"{told} Some likenesses are NaN."
+    row, column = np.unravel_index(np.argmin(matrix), matrix.shape)
+    return (
+        f"{told} Neighbours are alike by {beside.mean():.2f} on average; least alike are {names[row]} and "
+        f"{names[column]}, by {matrix[row, column]:.2f}."
+    )
+
+
+def _scale(colours: Palette, bar: dict[str, Any]) -> dict[str, Any]:
+    bar = bar | {"thickness": 8, "outlinewidth": 0, "len": 1, "x": 1.01, "xpad": 4, "ypad": 0}
+    return {
+        "colorscale": [[i / (len(colours.scale) - 1), colour] for i, colour in enumerate(colours.scale)],
+        "colorbar": bar | {"tickfont": {"color": colours.muted, "size": 10}},
+    }
 
 
 def _spectrum_told(values: Mapping[str, Any]) -> str:

@@ -17,7 +17,10 @@ from tests.app.dashboard.browser.training import Training
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     patience = {"lease_seconds": 600, "unreachable_seconds": 300}
-    with served(tmp_path_factory.mktemp("data"), **patience) as (_, url), httpx.Client(base_url=url) as client:
+    with (
+        served(tmp_path_factory.mktemp("data"), **patience) as (_, url),
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
         yield client
 
 
@@ -63,7 +66,8 @@ def test_a_repeated_request_asks_once(http: httpx.Client, training: Training) ->
 @pytest.mark.parametrize(
     ("body", "path", "words"),
     [
-        ({}, "kind", "use one of landscape, spectral_density"),
+        ({}, "kind", "use one of landscape, spectral_density, cka"),
+        ({"kind": "cka", "seed": 1}, "seed", "samples"),
         ({"kind": "landscap"}, "kind", "did you mean 'landscape'"),
         ({"kind": "landscape", "points": 4}, "(whole document)", "odd"),
         ({"kind": "landscape", "dimensions": 2, "points": 101}, "(whole document)", "at most 51"),

@@ -14,13 +14,14 @@ from gyrostat.probes.network import Network
 from gyrostat.probes.on_demand import measure
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.undisturbed import undisturbed
-from gyrostat.spec.measurements import Landscape, Measurement, SpectralDensity
-from gyrostat.wire.measurements import LandscapeValues, Report, SpectralDensityValues
+from gyrostat.spec.measurements import Alignment, Landscape, Measurement, SpectralDensity
+from gyrostat.wire.measurements import AlignmentValues, LandscapeValues, Report, SpectralDensityValues
 
 SMALL: list[Measurement] = [
     Landscape(points=5),
     Landscape(dimensions=2, points=3, reach=0.5),
     SpectralDensity(probes=2, steps=4),
+    Alignment(samples=12),
 ]
 
 
@@ -94,8 +95,8 @@ def test_the_network_is_as_found_whatever_becomes_of_it(settings: Measurement, f
             measure(settings, watched, check)
     else:
         found = measure(settings, watched, check)
-        report = {"id": "m1", "settings": settings.model_dump(), "seconds": 0.1, "samples": 16}
-        Report.model_validate({**report, "values": found.model_dump(mode="json")})
+        report = {"id": "m1", "settings": settings.model_dump(), "seconds": 0.1, "samples": found.samples}
+        Report.model_validate({**report, "values": found.values.model_dump(mode="json")})
     assert_same(before, state(watched.model))
 
 
@@ -106,7 +107,7 @@ def test_the_middle_of_a_landscape_is_the_loss_and_only_trained_matrices_move() 
     handle = model.register_forward_hook(
         lambda *_: seen.append({n: p.detach().clone() for n, p in model.named_parameters()})
     )
-    found = measure(SMALL[0], watched)
+    found = measure(SMALL[0], watched).values
     handle.remove()
     assert isinstance(found, LandscapeValues)
     model.drop.eval()
@@ -120,7 +121,7 @@ def test_the_middle_of_a_landscape_is_the_loss_and_only_trained_matrices_move() 
 
 def test_a_spectrum_is_of_all_trained_parameters_tied_ones_once() -> None:
     watched = network()
-    found = measure(SpectralDensity(probes=4, steps=30), watched)
+    found = measure(SpectralDensity(probes=4, steps=30), watched).values
     assert isinstance(found, SpectralDensityValues)
     trained = [p for p in watched.model.parameters() if p.requires_grad]
     assert found.parameters == sum(p.numel() for p in trained)
@@ -136,11 +137,55 @@ def test_a_spectrum_is_of_all_trained_parameters_tied_ones_once() -> None:
     assert abs(found.square - (eigenvalues**2).sum()) < 4 * found.square_error
 
 
+def hsic(one: np.ndarray, other: np.ndarray) -> float:
+    """The unbiased estimate as Song et al. 2012 write it, equation 5."""
+    n, ones = len(one), np.ones(len(one))
+    k, h = one @ one.T, other @ other.T
+    np.fill_diagonal(k, 0)
+    np.fill_diagonal(h, 0)
+    whole = (ones @ k @ ones) * (ones @ h @ ones) / ((n - 1) * (n - 2))
+    return float((np.trace(k @ h) + whole - 2 / (n - 2) * (ones @ k @ h @ ones)) / (n * (n - 3)))
+
+
+def test_likenesses_are_those_of_the_unbiased_formula_on_features_in_eval_mode() -> None:
+    watched = network()
+    model, batch = watched.model, watched.probe_batch
+    assert isinstance(model, Net)
+    assert batch is not None
+    samples, found = measure(Alignment(samples=12), watched)
+    assert samples == 12
+    assert isinstance(found, AlignmentValues)
+    assert found.names == ["first", "norm", "drop", "tied", "frozen", "again"], "in the order of their calls"
+    features: list[np.ndarray] = []
+    for name in found.names:
+        model.get_submodule(name).register_forward_hook(lambda _, __, out: features.append(out.double().numpy()))
+    with torch.no_grad():
+        model.eval()(batch.part(0, 12)[0])
+    own = [hsic(each, each) for each in features]
+    for row, one in enumerate(features):
+        for column, other in enumerate(features):
+            expected = hsic(one, other) / np.sqrt(own[row] * own[column])
+            assert found.alignment[row][column] == pytest.approx(expected, abs=1e-5)
+
+
+def test_of_a_deep_net_evenly_spread_modules_are_told() -> None:
+    rotations = [nn.Linear(6, 6) for _ in range(200)]  # others would shrink the features to nothing
+    for rotation in rotations:
+        nn.init.orthogonal_(rotation.weight)
+    watched = network(nn.Sequential(*rotations))
+    found = measure(Alignment(), watched).values
+    assert isinstance(found, AlignmentValues)
+    assert len(found.names) == 64
+    gaps = np.diff([int(name) for name in found.names])
+    assert (found.names[0], found.names[-1]) == ("0", "199")
+    assert set(gaps) <= {3, 4}
+
+
 def test_a_spectrum_of_a_large_net_makes_as_many_steps_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     watched = network()
     length = sum(p.numel() for p in watched.model.parameters() if p.requires_grad)
     monkeypatch.setattr(on_demand, "BASIS_BYTES", 5 * 4 * length)
-    found = measure(SpectralDensity(probes=2, steps=30), watched)
+    found = measure(SpectralDensity(probes=2, steps=30), watched).values
     assert isinstance(found, SpectralDensityValues)
     assert found.steps == 5
     assert len(found.eigenvalues) == 10
@@ -156,13 +201,20 @@ def test_what_cannot_be_measured_says_why() -> None:
         measure(SMALL[2], frozen)
     with pytest.raises(ValueError, match="no probe loss"):
         measure(SMALL[0], Network(bare, torch.optim.SGD(bare.parameters())))
+    loss_alone = network()
+    with pytest.raises(ValueError, match="at least 4 samples, and there are 0"):
+        measure(SMALL[3], Network(loss_alone.model, loss_alone.optimizer, loss_alone.probe_loss))
+    flat = nn.Sequential(nn.Linear(6, 6))
+    nn.init.zeros_(flat[0].weight)
+    with pytest.raises(ValueError, match="vary over samples"):
+        measure(SMALL[3], network(flat))
     broken = network()
     assert isinstance(broken.model, Net)
     with torch.no_grad():
         broken.model.tied.weight[0, 0] = torch.nan
     with pytest.raises(FloatingPointError, match="not finite"):
         measure(SMALL[2], broken)
-    lost = measure(SMALL[0], broken)
+    lost = measure(SMALL[0], broken).values
     assert isinstance(lost, LandscapeValues)
     assert lost.losses == ["NaN"] * 5
 
@@ -175,7 +227,7 @@ def test_a_session_measures_between_two_steps(sink: Any, only: Any, run_step: An
     )
     with session:
         run_step(session, 1, model, optimizer, watched.probe_loss)
-        assert isinstance(session.aside(lambda network: measure(SMALL[1], network)), LandscapeValues)
+        assert isinstance(session.aside(lambda network: measure(SMALL[1], network).values), LandscapeValues)
         run_step(session, 2, model, optimizer, watched.probe_loss)
     assert sink.events == []
     assert sorted(sink.frames) == [1, 2]

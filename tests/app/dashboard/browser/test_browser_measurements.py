@@ -19,6 +19,10 @@ def values_of(settings):
         line = 0.3 + 4 * at**2 + 0.4 * np.sin(5 * at) ** 2
         losses = line if settings["dimensions"] == 1 else line[None] + 3 * at[:, None] ** 2 + at[:, None] * at[None]
         return {"positions": at.tolist(), "losses": losses.tolist()}
+    if settings["kind"] == "cka":
+        depth = np.arange(24)
+        likeness = np.exp(-np.abs(depth[:, None] - depth) / 8)
+        return {"names": [f"layers.{i}.attention.projection" for i in depth], "alignment": likeness.tolist()}
     grid = np.linspace(-3, 42, 512)
     eigenvalues = [*np.linspace(-2, 3, 40), 9.0, 17.0, 40.0]
     weights = [*np.full(40, 0.9999 / 40), 4e-5, 4e-5, 2e-5]
@@ -53,23 +57,24 @@ def trained(http):
 def test_a_measurement_is_asked_for_and_its_chart_comes_by_itself(open_page, http, trained, width):
     page = open_page(f"/runs/{trained.run}", viewport={"width": width, "height": 900})
     form, section = page.locator("#measure-form"), page.locator("#measurements")
-    for what, told in (
-        ("Loss along a line", "at the weights"),
-        ("Loss on a plane", "at the weights"),
-        ("Spectrum of the Hessian", "50,826 eigenvalues"),
+    for what, told, seed in (
+        ("Loss along a line", "at the weights", "7"),
+        ("Loss on a plane", "at the weights", "7"),
+        ("Spectrum of the Hessian", "50,826 eigenvalues", "7"),
+        ("Likeness of layers", "24 layers", ""),
     ):
         form.get_by_label("What").select_option(what)
-        form.get_by_label("Seed").fill("7")
+        form.get_by_label("Seed").fill(seed)
         form.get_by_role("button", name="Measure").click()
         expect(section).to_contain_text("1 waited for")
         asked = answer(http, trained)
-        assert asked["settings"]["seed"] == 7
+        assert str(asked["settings"].get("seed", "")) == seed
         panel = page.locator(f"#panel-measurement-{asked['id']}")
         panel.scroll_into_view_if_needed()
         expect(panel.locator(".plot")).to_have_attribute("aria-label", re.compile(told))
         expect(panel.locator(".hint")).to_contain_text("Step 60, 64 samples.")
         expect(section).not_to_contain_text("waited for")
-    expect(page.locator("#measured .panel")).to_have_count(3)
+    expect(page.locator("#measured .panel")).to_have_count(4)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
