@@ -209,7 +209,7 @@ class Client:
         return list(self._pages(f"/v1/runs/{_segment(run)}/samples"))
 
     def measure(self, run: str, kind: str, *, wait: float | None = None, **settings: Any) -> Document:
-        """Asks the worker of a running training to measure once: "landscape", "spectral_density" or "cka".
+        """Asks the worker of a running training to measure once: "landscape", "spectral_density", "cka", "ntk".
 
         Answers what was asked for, `waiting`; with `wait`, what came of it (`done` with `values`, or `failed` with its
         `error`). `settings` are those of the kind: `dimensions`, `reach`, `points` and `seed`; `probes`, `steps`,

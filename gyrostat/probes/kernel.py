@@ -136,11 +136,11 @@ class Kernel(Probe):
     def start(self) -> None:
         """Takes the initial kernel, unless a checkpoint had it."""
         if self._initial is None:
-            self._initial = self._last = self._kernel()
+            self._initial = self._last = kernel_of(self.network, self.settings.samples)
 
     def after_update(self) -> Readings:
         """At the new weights."""
-        kernel = self._kernel()
+        kernel = kernel_of(self.network, self.settings.samples)
         if kernel is None:
             return {}
         readings = spectrum(kernel)
@@ -155,38 +155,6 @@ class Kernel(Probe):
         self._last = kernel
         return readings
 
-    def _kernel(self) -> Tensor | None:
-        """(n, n) float64 on the host; None where the loss calls no model that has outputs of samples."""
-        network, batch = self.network, self.network.probe_batch
-        parameters = [p for p in network.parameters.values() if p.requires_grad]
-        if batch is None or not parameters:
-            return None
-        samples = self._samples(parameters, batch.size)
-        found: list[Tensor] = []
-
-        def look(module: nn.Module, arguments: Any, output: Any) -> None:
-            tensor = first_tensor(output)
-            if not found and tensor is not None and tensor.requires_grad and tensor.ndim and len(tensor) >= samples:
-                found.append(tensor[:samples])
-
-        with evaluated(network.model), torch.enable_grad():
-            handle = network.model.register_forward_hook(look)
-            try:
-                batch.loss_of(batch.part(0, samples))
-            finally:
-                handle.remove()
-            return projected_ntk(found[0], parameters).cpu() if found else None
-
-    def _samples(self, parameters: Sequence[Tensor], available: int) -> int:
-        """As many as are set and there, and as their gradients' memory allows."""
-        each = sum(p.numel() * p.element_size() for p in parameters)
-        if each * min(MIN_SAMPLES, available) > MAX_JACOBIAN_BYTES:
-            raise ValueError(
-                f"the gradients of {MIN_SAMPLES} samples take {each * MIN_SAMPLES:,} bytes; the probe `kernel` uses at "
-                f"most {MAX_JACOBIAN_BYTES:,}, so models as large as this have no kernel"
-            )
-        return min(int(self.settings.samples), available, MAX_JACOBIAN_BYTES // max(1, each))
-
     def state_dict(self) -> dict[str, Any]:
         """The initial and the last kernel, where there are any."""
         kernels = {"initial": self._initial, "last": self._last}
@@ -195,6 +163,45 @@ class Kernel(Probe):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up `state_dict`."""
         self._initial, self._last = state.get("initial"), state.get("last")
+
+
+def kernel_of(network: Network, samples: int) -> Tensor | None:
+    """(n, n) float64 on the host, `projected_ntk` of at most the first `samples` of the probe batch, in eval mode.
+
+    None where the loss calls no model that has outputs of samples. See `Kernel` for which outputs those are.
+
+    Raises:
+        ValueError: the gradients of `MIN_SAMPLES` samples need more than `MAX_JACOBIAN_BYTES`.
+    """
+    batch, parameters = network.probe_batch, [p for p in network.parameters.values() if p.requires_grad]
+    if batch is None or not parameters:
+        return None
+    samples = _affordable(parameters, min(samples, batch.size))
+    found: list[Tensor] = []
+
+    def look(module: nn.Module, arguments: Any, output: Any) -> None:
+        tensor = first_tensor(output)
+        if not found and tensor is not None and tensor.requires_grad and tensor.ndim and len(tensor) >= samples:
+            found.append(tensor[:samples])
+
+    with evaluated(network.model), torch.enable_grad():
+        handle = network.model.register_forward_hook(look)
+        try:
+            batch.loss_of(batch.part(0, samples))
+        finally:
+            handle.remove()
+        return projected_ntk(found[0], parameters).cpu() if found else None
+
+
+def _affordable(parameters: Sequence[Tensor], samples: int) -> int:
+    """As many of `samples` as their gradients' memory allows."""
+    each = sum(p.numel() * p.element_size() for p in parameters)
+    if each * min(MIN_SAMPLES, samples) > MAX_JACOBIAN_BYTES:
+        raise ValueError(
+            f"the gradients of {MIN_SAMPLES} samples take {each * MIN_SAMPLES:,} bytes; the probe `kernel` uses at "
+            f"most {MAX_JACOBIAN_BYTES:,}, so models as large as this have no kernel"
+        )
+    return min(samples, MAX_JACOBIAN_BYTES // max(1, each))
 
 
 def spectrum(kernel: Tensor) -> dict[str, Tensor | float]:

@@ -13,17 +13,19 @@ from torch import Tensor, nn
 
 from gyrostat.probes.estimators import hessian
 from gyrostat.probes.features import features, visit_outputs
+from gyrostat.probes.kernel import kernel_of
 from gyrostat.probes.landscape import landscape
 from gyrostat.probes.network import Network
 from gyrostat.probes.similarity import MIN_SAMPLES, signature
 from gyrostat.probes.spectral_density import spectral_density
 from gyrostat.probes.undisturbed import undisturbed
-from gyrostat.spec.measurements import Alignment, Landscape, Measurement, SpectralDensity
+from gyrostat.spec.measurements import Alignment, Kernel, Landscape, Measurement, SpectralDensity
 from gyrostat.wire import values
 from gyrostat.wire.measurements import (
     GRID_POINTS,
     MAX_MODULES,
     AlignmentValues,
+    KernelValues,
     LandscapeValues,
     SpectralDensityValues,
     Values,
@@ -53,18 +55,14 @@ def measure(settings: Measurement, network: Network, check: Check = lambda: None
     """
     if network.probe_loss is None:
         raise ValueError("there is no probe loss to measure; give the session one")
-    values = _MEASURED[type(settings)](settings, network, network.probe_loss, check)
-    return Measured(_samples(settings, network), values)
+    return _MEASURED[type(settings)](settings, network, network.probe_loss, check)
 
 
-def _samples(settings: Measurement, network: Network) -> int | None:
-    if network.probe_batch is None:
-        return None
-    size = network.probe_batch.size
-    return min(settings.samples, size) if isinstance(settings, Alignment) else size
+def _all_samples(network: Network) -> int | None:
+    return None if network.probe_batch is None else network.probe_batch.size
 
 
-def _landscape(settings: Landscape, network: Network, loss: Callable[[], Tensor], check: Check) -> LandscapeValues:
+def _landscape(settings: Landscape, network: Network, loss: Callable[[], Tensor], check: Check) -> Measured:
     weights = [p for name, p in network.parameters.items() if name in network.matrices and p.requires_grad]
     if not weights:
         raise ValueError("a landscape needs trained weights of two or more dimensions, and the model has none")
@@ -83,12 +81,12 @@ def _landscape(settings: Landscape, network: Network, loss: Callable[[], Tensor]
             seed=settings.seed,
         )
     losses = values.to_json(found.losses.astype(np.float32))
-    return LandscapeValues(positions=found.positions.tolist(), losses=losses)
+    return Measured(_all_samples(network), LandscapeValues(positions=found.positions.tolist(), losses=losses))
 
 
 def _spectral_density(
     settings: SpectralDensity, network: Network, loss: Callable[[], Tensor], check: Check
-) -> SpectralDensityValues:
+) -> Measured:
     parameters: list[nn.Parameter] = [p for p in network.parameters.values() if p.requires_grad]
     length = sum(p.numel() for p in parameters)
     if not length:
@@ -111,7 +109,7 @@ def _spectral_density(
             points=GRID_POINTS,
             seed=settings.seed,
         )
-    return SpectralDensityValues(
+    told = SpectralDensityValues(
         grid=_listed(found.grid),
         density=_listed(found.density),
         error=_listed(found.error),
@@ -125,11 +123,12 @@ def _spectral_density(
         steps=found.steps,
         parameters=length,
     )
+    return Measured(_all_samples(network), told)
 
 
-def _alignment(settings: Alignment, network: Network, loss: Callable[[], Tensor], check: Check) -> AlignmentValues:
+def _alignment(settings: Alignment, network: Network, loss: Callable[[], Tensor], check: Check) -> Measured:
     batch, names = network.probe_batch, list(network.leaves)
-    samples = _samples(settings, network) or 0
+    samples = min(settings.samples, _all_samples(network) or 0)
     if batch is None or samples < MIN_SAMPLES:
         raise ValueError(f"likenesses need a probe batch of at least {MIN_SAMPLES} samples, and there are {samples}")
     chosen = set(np.linspace(0, len(names) - 1, min(len(names), MAX_MODULES)).round().astype(int).tolist())
@@ -145,7 +144,19 @@ def _alignment(settings: Alignment, network: Network, loss: Callable[[], Tensor]
         raise ValueError("no module has outputs with a row for each sample that vary over samples")
     signatures = torch.stack(list(found.values()))
     matrix = (signatures @ signatures.mT).cpu().numpy()
-    return AlignmentValues(names=list(found), alignment=values.to_json(matrix.astype(np.float32)))
+    told = AlignmentValues(names=list(found), alignment=values.to_json(matrix.astype(np.float32)))
+    return Measured(samples, told)
+
+
+def _kernel(settings: Kernel, network: Network, loss: Callable[[], Tensor], check: Check) -> Measured:
+    check()
+    kernel = kernel_of(network, settings.samples)
+    if kernel is None:
+        raise ValueError("a kernel needs a probe batch, trained parameters and a model with an output for each sample")
+    if not kernel.isfinite().all():
+        raise FloatingPointError("a gradient is not finite")
+    eigenvalues = torch.linalg.eigvalsh(kernel).clamp_min(0).numpy()
+    return Measured(len(kernel), KernelValues(kernel_eigenvalues=_listed(eigenvalues)))
 
 
 def _listed(array: np.ndarray) -> list[float]:
@@ -154,8 +165,9 @@ def _listed(array: np.ndarray) -> list[float]:
     return listed
 
 
-_MEASURED: dict[type, Callable[[Any, Network, Callable[[], Tensor], Check], Values]] = {
+_MEASURED: dict[type, Callable[[Any, Network, Callable[[], Tensor], Check], Measured]] = {
     Landscape: _landscape,
     SpectralDensity: _spectral_density,
     Alignment: _alignment,
+    Kernel: _kernel,
 }

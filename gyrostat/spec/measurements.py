@@ -81,5 +81,14 @@ class Alignment(Settings):
     """At most so many samples of the probe batch."""
 
 
-Measurement = Annotated[Landscape | SpectralDensity | Alignment, Field(discriminator="kind")]
+class Kernel(Settings):
+    """All eigenvalues of the neural tangent kernel of the probe batch's first samples, as the probe does."""
+
+    kind: Literal["ntk"] = "ntk"
+    """Neural tangent kernel."""
+    samples: int = Field(32, ge=4, le=256)
+    """At most so many samples, a backward pass each; fewer where their gradients would take more than 512 MiB."""
+
+
+Measurement = Annotated[Landscape | SpectralDensity | Alignment | Kernel, Field(discriminator="kind")]
 """Any of them."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gyrostat.spec.measurements import Alignment, Landscape, Measurement, SpectralDensity
+from gyrostat.spec.measurements import Alignment, Kernel, Landscape, Measurement, SpectralDensity
 from gyrostat.wire.layout import Text, Wire
 
 MAX_ERROR = 1000
@@ -89,7 +89,19 @@ class AlignmentValues(Wire):
         return f"alignment must be {count} rows of {count} numbers, one for each name"
 
 
-Values = LandscapeValues | SpectralDensityValues | AlignmentValues
+class KernelValues(Wire):
+    """The spectrum of a neural tangent kernel."""
+
+    kernel_eigenvalues: list[Annotated[Finite, Field(ge=0)]] = Field(
+        min_length=1, description="Rising; rounding errors below 0 are 0"
+    )
+
+    def misfit(self, settings: Kernel) -> str:
+        """Why it cannot be the answer to `settings`; empty where it can."""
+        return "" if len(self.kernel_eigenvalues) <= settings.samples else f"there are more than {settings.samples}"
+
+
+Values = LandscapeValues | SpectralDensityValues | AlignmentValues | KernelValues
 
 
 class Report(Wire):
@@ -117,5 +129,7 @@ def _misfit(settings: Measurement, values: Values) -> str:
     if isinstance(settings, SpectralDensity) and isinstance(values, SpectralDensityValues):
         return values.misfit(settings)
     if isinstance(settings, Alignment) and isinstance(values, AlignmentValues):
+        return values.misfit(settings)
+    if isinstance(settings, Kernel) and isinstance(values, KernelValues):
         return values.misfit(settings)
     return f"they are {type(values).__name__} of a {settings.kind}"

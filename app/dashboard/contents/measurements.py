@@ -14,6 +14,7 @@ CHOICES = (
     ("Loss along a line", {"kind": "landscape", "dimensions": 1}),
     ("Loss on a plane", {"kind": "landscape", "dimensions": 2}),
     ("Spectrum of the Hessian", {"kind": "spectral_density"}),
+    ("Spectrum of the tangent kernel", {"kind": "ntk"}),
     ("Likeness of layers", {"kind": "cka"}),
 )
 """What the page offers to measure, with the settings that are sent; what they leave out has its default."""

@@ -1,4 +1,4 @@
-"""What was measured on demand as figures: the loss along a line or on a plane, a spectrum, likenesses of layers."""
+"""What was measured on demand as figures: the loss along a line or on a plane, spectra, likenesses of layers."""
 
 import math
 from collections.abc import Mapping
@@ -30,6 +30,7 @@ FORMS = {
     "line": Form("Loss along a line", "At ±1 a random direction moves each filter by its own length.", False),
     "plane": Form("Loss on a plane", "Two random directions; at ±1 each moves every filter by its own length.", True),
     "spectrum": Form("Spectrum of the Hessian", "How many of the eigenvalues are near each value.", True),
+    "kernel": Form("Spectrum of the tangent kernel", "Large eigenvalues are learnt first, by their share.", True),
     "likeness": Form("Likeness of layers", "Centered kernel alignment: 1 is the same up to rotation and scale.", None),
 }
 """By name, in the order of the page."""
@@ -39,13 +40,13 @@ def form_of(settings: Mapping[str, Any]) -> str:
     """Which of `FORMS` shows a measurement of these settings."""
     if settings["kind"] == "landscape":
         return "plane" if settings["dimensions"] == 2 else "line"
-    return {"spectral_density": "spectrum", "cka": "likeness"}[settings["kind"]]
+    return {"spectral_density": "spectrum", "ntk": "kernel", "cka": "likeness"}[settings["kind"]]
 
 
 def figure_of(settings: Mapping[str, Any], values: Mapping[str, Any], *, theme: Theme, log: bool | None) -> Figure:
     """The figure of a measurement; `log` None takes its form's own scale."""
     form = form_of(settings)
-    draw = {"line": line, "plane": plane, "spectrum": spectrum, "likeness": likeness}[form]
+    draw = {"line": line, "plane": plane, "spectrum": spectrum, "kernel": kernel, "likeness": likeness}[form]
     return draw(values, Options(0, 1, theme), bool(FORMS[form].log) if log is None else log)
 
 
@@ -159,6 +160,27 @@ def spectrum(values: Mapping[str, Any], options: Options, log: bool) -> Figure:
     )
     layout["shapes"] = [_middle(colours)]
     return Figure(data, layout, _spectrum_told(values), note=_spectrum_told(values))
+
+
+def kernel(values: Mapping[str, Any], options: Options, log: bool) -> Figure:
+    """The eigenvalues of a neural tangent kernel, the largest first."""
+    colours = PALETTES[options.theme]
+    found = from_json(values["kernel_eigenvalues"])[::-1]
+    rank = np.arange(1, len(found) + 1, dtype=np.float32)
+    data = {
+        "type": "scatter",
+        "x": rank,
+        "y": typed(np.where(found > 0, found, np.nan) if log else found),
+        "mode": "lines+markers",
+        "line": {"color": colours.lines[0], "width": 1.2},
+        "marker": {"size": 5, "color": colours.lines[0]},
+        "hovertemplate": "%{x}: %{y:.4~g}<extra></extra>",
+    }
+    layout = _layout(options, np.array([0.5, len(found) + 0.5], np.float32))
+    layout["yaxis"] = _axis(colours) | ({"type": "log", "exponentformat": "e"} if log else {"rangemode": "tozero"})
+    share = f"; the largest is {found[0] / found.sum():.0%} of their sum" if found.any() else ""
+    told = f"{len(found)} eigenvalues from {found[-1]:.3g} to {found[0]:.3g}{share}."
+    return Figure([data], layout, told, note=told)
 
 
 def likeness(values: Mapping[str, Any], options: Options, log: bool) -> Figure:

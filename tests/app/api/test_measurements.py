@@ -66,7 +66,7 @@ def test_a_repeated_request_asks_once(http: httpx.Client, training: Training) ->
 @pytest.mark.parametrize(
     ("body", "path", "words"),
     [
-        ({}, "kind", "use one of landscape, spectral_density, cka"),
+        ({}, "kind", "use one of landscape, spectral_density, cka, ntk"),
         ({"kind": "cka", "seed": 1}, "seed", "samples"),
         ({"kind": "landscap"}, "kind", "did you mean 'landscape'"),
         ({"kind": "landscape", "points": 4}, "(whole document)", "odd"),

@@ -155,6 +155,8 @@ def test_an_id_is_of_one_run_alone(database: Database) -> None:
         ({"values": {**VALUES, "more": 1}}, "values"),
         ({"settings": {"kind": "cka"}, "values": {"names": ["a"], "alignment": [[1.0, 0.5]]}}, ""),
         ({"settings": {"kind": "cka"}, "values": {"names": ["\x07"], "alignment": [[1.0]]}}, "values"),
+        ({"settings": {"kind": "ntk", "samples": 4}, "values": {"kernel_eigenvalues": [1.0] * 5}}, ""),
+        ({"settings": {"kind": "ntk"}, "values": {"kernel_eigenvalues": [-1.0]}}, "values"),
         ({"error": "both"}, ""),
         ({"values": None}, ""),
     ],

@@ -10,18 +10,20 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from gyrostat.probes import ProbeSession, on_demand
 from gyrostat.probes.estimators import hessian
+from gyrostat.probes.kernel import signs
 from gyrostat.probes.network import Network
 from gyrostat.probes.on_demand import measure
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.undisturbed import undisturbed
-from gyrostat.spec.measurements import Alignment, Landscape, Measurement, SpectralDensity
-from gyrostat.wire.measurements import AlignmentValues, LandscapeValues, Report, SpectralDensityValues
+from gyrostat.spec.measurements import Alignment, Kernel, Landscape, Measurement, SpectralDensity
+from gyrostat.wire.measurements import AlignmentValues, KernelValues, LandscapeValues, Report, SpectralDensityValues
 
 SMALL: list[Measurement] = [
     Landscape(points=5),
     Landscape(dimensions=2, points=3, reach=0.5),
     SpectralDensity(probes=2, steps=4),
     Alignment(samples=12),
+    Kernel(samples=6),
 ]
 
 
@@ -87,7 +89,7 @@ def test_the_network_is_as_found_whatever_becomes_of_it(settings: Measurement, f
     def check() -> None:
         nonlocal calls
         calls += 1
-        if fails and calls == 3:
+        if fails and calls == (1 if isinstance(settings, Kernel) else 3):
             raise InterruptedError("over")
 
     if fails:
@@ -166,6 +168,29 @@ def test_likenesses_are_those_of_the_unbiased_formula_on_features_in_eval_mode()
         for column, other in enumerate(features):
             expected = hsic(one, other) / np.sqrt(own[row] * own[column])
             assert found.alignment[row][column] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_spectrum_of_a_kernel_is_that_of_explicit_gradients() -> None:
+    watched = network(nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 6)))
+    samples, found = measure(Kernel(samples=8), watched)
+    assert samples == 8
+    assert isinstance(found, KernelValues)
+    batch = watched.probe_batch
+    assert batch is not None
+    rows = []
+    for x in batch.part(0, 8)[0]:
+        gradients = torch.autograd.grad(watched.model(x) @ signs(6).float() / 6**0.5, list(watched.model.parameters()))
+        rows.append(torch.cat([gradient.flatten() for gradient in gradients]).double().numpy())
+    singular = np.linalg.svd(np.stack(rows), compute_uv=False)
+    np.testing.assert_allclose(found.kernel_eigenvalues[::-1], singular**2, rtol=1e-4, atol=1e-5)
+    gone = network()
+    assert isinstance(gone.model, Net)
+    with torch.no_grad():
+        gone.model.tied.weight[0, 0] = torch.nan
+    with pytest.raises(FloatingPointError, match="gradient is not finite"):
+        measure(Kernel(), gone)
+    with pytest.raises(ValueError, match="an output for each sample"):
+        measure(Kernel(), Network(gone.model, gone.optimizer, gone.probe_loss))
 
 
 def test_of_a_deep_net_evenly_spread_modules_are_told() -> None:

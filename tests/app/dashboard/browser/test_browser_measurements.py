@@ -19,6 +19,8 @@ def values_of(settings):
         line = 0.3 + 4 * at**2 + 0.4 * np.sin(5 * at) ** 2
         losses = line if settings["dimensions"] == 1 else line[None] + 3 * at[:, None] ** 2 + at[:, None] * at[None]
         return {"positions": at.tolist(), "losses": losses.tolist()}
+    if settings["kind"] == "ntk":
+        return {"kernel_eigenvalues": np.geomspace(1e-3, 40, 32).tolist()}
     if settings["kind"] == "cka":
         depth = np.arange(24)
         likeness = np.exp(-np.abs(depth[:, None] - depth) / 8)
@@ -61,6 +63,7 @@ def test_a_measurement_is_asked_for_and_its_chart_comes_by_itself(open_page, htt
         ("Loss along a line", "at the weights", "7"),
         ("Loss on a plane", "at the weights", "7"),
         ("Spectrum of the Hessian", "50,826 eigenvalues", "7"),
+        ("Spectrum of the tangent kernel", "32 eigenvalues from 0.001 to 40", ""),
         ("Likeness of layers", "24 layers", ""),
     ):
         form.get_by_label("What").select_option(what)
@@ -74,7 +77,7 @@ def test_a_measurement_is_asked_for_and_its_chart_comes_by_itself(open_page, htt
         expect(panel.locator(".plot")).to_have_attribute("aria-label", re.compile(told))
         expect(panel.locator(".hint")).to_contain_text("Step 60, 64 samples.")
         expect(section).not_to_contain_text("waited for")
-    expect(page.locator("#measured .panel")).to_have_count(4)
+    expect(page.locator("#measured .panel")).to_have_count(5)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

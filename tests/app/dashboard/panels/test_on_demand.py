@@ -11,6 +11,7 @@ from app.dashboard.panels.on_demand import FORMS, figure_of, form_of
 LINE = {"kind": "landscape", "dimensions": 1}
 PLANE = {"kind": "landscape", "dimensions": 2}
 SPECTRUM = {"kind": "spectral_density"}
+KERNEL = {"kind": "ntk"}
 LIKENESS = {"kind": "cka"}
 AT = [-1.0, -0.5, 0.0, 0.5, 1.0]
 
@@ -51,6 +52,8 @@ def spectrum(**changes):
         (PLANE, losses(PLANE, [-4.0, 1.0, 0.0, 1.5, 9.0])),
         (LINE, losses(LINE, [1.0] * 5)),
         (SPECTRUM, spectrum()),
+        (KERNEL, {"kernel_eigenvalues": [0.0, 1.0, 7.0]}),
+        (KERNEL, {"kernel_eigenvalues": [0.0]}),
         (LIKENESS, {"names": ["only"], "alignment": [[1.0]]}),
         (LIKENESS, {"names": ["a", "b"], "alignment": [[1.0, "NaN"], ["NaN", "NaN"]]}),
         (SPECTRUM, spectrum(density=[0.0] * 59 + [1.0], error=[0.0] * 60)),
@@ -103,6 +106,12 @@ def test_a_spectrum_is_drawn_down_to_a_tenth_of_a_single_eigenvalue():
     assert linear.layout["yaxis"]["range"][0] == 0
 
 
+def test_a_kernel_is_told_from_its_largest_eigenvalue():
+    figure = figure_of(KERNEL, {"kernel_eigenvalues": [0.0, 1.0, 7.0]}, theme="light", log=None)
+    assert figure.summary == "3 eigenvalues from 0 to 7; the largest is 88% of their sum."
+    np.testing.assert_array_equal(figure.data[0]["y"], np.float32([7, 1, np.nan]))
+
+
 def test_likenesses_are_told_by_neighbours_and_names_are_escaped():
     rows = [[1.0, 0.9, 0.1], [0.9, 1.0, 0.5], [0.1, 0.5, 1.0]]
     figure = figure_of(LIKENESS, {"names": ["a", "<b>", "c"], "alignment": rows}, theme="light", log=None)
@@ -112,5 +121,5 @@ def test_likenesses_are_told_by_neighbours_and_names_are_escaped():
 
 
 def test_every_form_has_a_name_and_a_hint():
-    assert [form_of(settings) for settings in (LINE, PLANE, SPECTRUM, LIKENESS)] == list(FORMS)
+    assert [form_of(settings) for settings in (LINE, PLANE, SPECTRUM, KERNEL, LIKENESS)] == list(FORMS)
     assert all(form.hint.endswith(".") for form in FORMS.values())
