@@ -17,6 +17,7 @@ Decisions that hold everywhere here:
 from gyrostat.probes import (
     activations,
     attention,
+    condition,
     curvature,
     direction,
     distance,
@@ -36,6 +37,7 @@ __all__ = [
     "Sink",
     "activations",
     "attention",
+    "condition",
     "curvature",
     "direction",
     "distance",

@@ -12,6 +12,11 @@ METRICS = (
     Metric(name="weight.stable_rank", unit="1", axis="matrix", stage=UPDATED,
            description="‖W‖_F² / σ₁² of the same matrix, with the same σ₁: from 1 to the rank. Absent of zeros.",
            source="Rudelson and Vershynin 2007, arXiv math/0503442, section 1"),
+    Metric(name="weight.condition_number", unit="1", axis="matrix", stage=UPDATED, log=True,
+           description="σ₁ / σ_min of the same matrix, of its min(m, n) singular values, in float64; ∞ where σ_min is "
+                       "no more than rounding, at most max(m, n)·2⁻⁵²·σ₁. Absent of zeros, and of matrices with more "
+                       "elements than the probe is set to.",
+           source="Golub and Van Loan, Matrix Computations, section 2.6.2"),
     Metric(name="weight.operator_norm", unit="1", axis="matrix", stage=UPDATED, log=True,
            description="Largest singular value of the linear map that the layer makes of its weight, after the step: "
                        "of a convolution, with its own stride, padding, dilation and groups, on images of the size of "

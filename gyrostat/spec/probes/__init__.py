@@ -15,13 +15,14 @@ from gyrostat.spec.probes.normalization import ModesProbe, StatisticsProbe
 from gyrostat.spec.probes.recorder import Recorder
 from gyrostat.spec.probes.representation import RepresentationProbe
 from gyrostat.spec.probes.second_moment import SecondMomentProbe
-from gyrostat.spec.probes.spectral import SpectralProbe
+from gyrostat.spec.probes.spectral import ConditionProbe, SpectralProbe
 from gyrostat.spec.probes.weights import DistanceProbe, WeightsProbe
 
 __all__ = [
     "PROBES",
     "ActivationsProbe",
     "AttentionProbe",
+    "ConditionProbe",
     "Cost",
     "CurvatureProbe",
     "DirectionProbe",
@@ -66,6 +67,8 @@ class Probes(Settings):
     """Sharpness."""
     representation: RepresentationProbe = RepresentationProbe()
     """Features over depth and time."""
+    condition: ConditionProbe = ConditionProbe()
+    """Condition numbers of the weights."""
     distance: DistanceProbe = DistanceProbe()
     """Distance from the initial weights."""
     statistics: StatisticsProbe = StatisticsProbe()

@@ -27,3 +27,16 @@ class SpectralProbe(Probe):
     """Relative error that the iteration meets, on a CPU."""
     max_iterations: int = Field(50, ge=1, le=1000)
     """Products with each map and its transpose, at most."""
+
+
+class ConditionProbe(Probe):
+    """Largest over smallest singular value of each weight matrix, from all of them."""
+
+    name: ClassVar[str] = "condition"
+    cost: ClassVar[Cost] = "dear"
+    at_start: ClassVar[bool] = False
+    metrics: ClassVar[tuple[str, ...]] = ("weight.condition_number",)
+    every: int = Field(500, ge=1, le=1_000_000)
+    """Optimizer steps between two measurements; the budget may stretch it."""
+    max_elements: int = Field(2**19, ge=1, le=2**30)
+    """Larger matrices have no condition number: that of a square one of this size takes some 80 ms."""
