@@ -37,6 +37,8 @@ class AppSettings(BaseSettings):
     """A worker silent for so long makes its runs `unreachable`."""
     lease_seconds: float = Field(20.0, gt=0)
     """A worker silent for so long loses its runs: they go on elsewhere."""
+    attached_silence_seconds: float = Field(600.0, gt=0)
+    """An attached training that sends nothing for so long is `unreachable`, until it sends something again."""
     max_attempts: int = Field(5, ge=1)
     """A run whose workers were lost this often is `lost`."""
 

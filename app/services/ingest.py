@@ -132,6 +132,8 @@ def _once(
     if accepted.is_repeat:
         return Acknowledgement(status="duplicate", sequence=message.sequence, missing=missing)
     stored = store(run, accepted.is_late)
+    if run.spec is None and run.state == lifecycle.UNREACHABLE:
+        lifecycle.transition(session, run, lifecycle.RUNNING, "its program was heard again", now)
     run.revision += 1
     run.updated_at = now
     return Acknowledgement(

@@ -1,4 +1,4 @@
-"""The thread that notices silent workers."""
+"""The thread that notices silent workers, and attached trainings that fell silent."""
 
 import logging
 import threading
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class Reaper:
-    """Looks at the leases every half heartbeat, from `start` to `stop`.
+    """Looks at leases and silences every half heartbeat, from `start` to `stop`.
 
     Args:
         clock: the time that leases go by.
@@ -28,6 +28,7 @@ class Reaper:
         self._settings = settings
         self._clock = clock
         self._wake = wake
+        self._listening_since = clock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
 
@@ -42,19 +43,26 @@ class Reaper:
             self._thread.join()
 
     def grant_grace(self) -> None:
-        """After an absence of the backend: every lease begins anew."""
-        now = self._clock()
+        """After an absence of the backend: every lease, and every silence, begins anew."""
+        now = self._listening_since = self._clock()
         self._database.write(lambda session: workers.grant_grace(session, self._settings, now))
 
     def sweep(self) -> list[tuple[str, str]]:
         """Looks once; returns (run, new state) of what was changed."""
+        now = self._clock()
         with self._database.read() as session:
-            silent = workers.silent_leases(session, self._settings, self._clock())
+            silent = workers.silent_leases(session, self._settings, now)
+            attached = workers.silent_attached(session, self._settings, listening_since=self._listening_since, now=now)
         changed = []
         for run_id, number in silent:
             state = self._judge(run_id, number)
             if state is not None:
                 _log.warning("a worker is silent", extra={"run": run_id, "attempt": number, "state": state})
+                changed.append((run_id, state))
+        for run_id in attached:
+            state = self._judge_attached(run_id)
+            if state is not None:
+                _log.warning("an attached training is silent", extra={"run": run_id, "state": state})
                 changed.append((run_id, state))
         if changed:
             self._wake()
@@ -63,6 +71,10 @@ class Reaper:
     def _judge(self, run_id: str, number: int) -> str | None:
         now = self._clock()
         return self._database.write(lambda session: workers.judge(session, run_id, number, self._settings, now))
+
+    def _judge_attached(self, run_id: str) -> str | None:
+        now = self._clock()
+        return self._database.write(lambda session: workers.judge_attached(session, run_id, self._settings, now))
 
     def _run(self) -> None:
         looked_at, failing = self._clocks(), False

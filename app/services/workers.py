@@ -234,6 +234,28 @@ def judge(session: Session, run_id: str, number: int, settings: AppSettings, now
     return run.state
 
 
+def silent_attached(
+    session: Session, settings: AppSettings, *, listening_since: datetime, now: datetime
+) -> Sequence[str]:
+    """Attached runs that sent nothing for longer than they may, all of it while somebody was there to hear them."""
+    quiet = timedelta(seconds=settings.attached_silence_seconds)
+    return [] if listening_since > now - quiet else run_repository.silent_attached(session, now - quiet)
+
+
+def judge_attached(session: Session, run_id: str, settings: AppSettings, now: datetime) -> str | None:
+    """Makes a silent attached run `unreachable`; returns the new state. It heals with its next message."""
+    run = run_repository.locked(session, run_id)
+    if run is None or run.spec is not None or run.state != lifecycle.RUNNING:
+        return None
+    seconds = (now - run.updated_at).total_seconds()
+    if seconds <= settings.attached_silence_seconds:
+        return None  # heard again meanwhile
+    lifecycle.transition(
+        session, run, lifecycle.UNREACHABLE, f"its program has not been heard for {seconds:.0f} s", now
+    )
+    return run.state
+
+
 def grant_grace(session: Session, settings: AppSettings, now: datetime) -> int:
     """Gives every lease its full time again, since nobody was there to renew it; returns how many."""
     return worker_repository.extend_leases(session, now + timedelta(seconds=settings.lease_seconds))

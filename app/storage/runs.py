@@ -129,6 +129,12 @@ def attempts(session: Session, run_id: str) -> Sequence[tuple[Attempt, str | Non
     return [(row, name) for row, name in session.execute(query)]
 
 
+def silent_attached(session: Session, before: datetime) -> Sequence[str]:
+    """Ids of running attached runs that have not changed since `before`."""
+    query = select(Run.id).where(Run.state == "running", Run.spec.is_(None), Run.updated_at < before).order_by(Run.id)
+    return session.scalars(query).all()
+
+
 def num_lost(session: Session, run_id: str) -> int:
     """How many of its attempts ended because their worker fell silent."""
     query = select(func.count()).where(Attempt.run_id == run_id, Attempt.outcome == "lost")

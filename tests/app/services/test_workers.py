@@ -1,17 +1,21 @@
 """Claims, leases and silence, with the clock in hand."""
 
 import threading
+from datetime import datetime
 
 import pytest
 
 from app.errors import NotFound
-from app.services import runs, workers
+from app.services import ingest, runs, workers
 from app.services.reaper import Reaper, was_absent
 from app.storage import runs as run_repository
 from app.storage.database import Database, Session
 from gyrostat.wire.messages import (
     Assignment,
     CheckpointReference,
+    Event,
+    EventKind,
+    EventsMessage,
     Heartbeat,
     HeartbeatAnswer,
     RunAttempt,
@@ -262,11 +266,46 @@ def test_a_backend_that_was_away_gives_every_lease_a_fresh_start(
     assert reaper.sweep() == [(run, "queued")]
 
 
-def test_an_attached_run_holds_no_lease(database: Database, reaper: Reaper, clock: Hours) -> None:
+def hear(database: Database, run: str, sequence: int, kind: EventKind, now: datetime) -> None:
+    """A message of an attached program."""
+    event = Event(kind=kind, at=now.timestamp(), step=1)
+    message = EventsMessage(producer="1-ab", sequence=sequence, attempt=1, events=[event])
+    database.write(lambda session: ingest.store_events(session, run, message, now))
+
+
+def test_an_attached_run_that_falls_silent_is_unreachable_until_it_is_heard(
+    database: Database, reaper: Reaper, clock: Hours
+) -> None:
     run = start(database, preset=None, attached=True).id
+    clock.seconds = SETTINGS.attached_silence_seconds - 1
+    assert reaper.sweep() == []
+    clock.seconds += 2
+    assert reaper.sweep() == [(run, "unreachable")]
+    assert reaper.sweep() == []
+    found = get(database, run)
+    assert (found.state, found.reason) == ("unreachable", "its program has not been heard for 601 s")
+    assert found.alerts == {"warning": 1}
+
+    hear(database, run, 1, "log", at(clock.seconds + 1))
+    found = get(database, run)
+    assert (found.state, found.reason) == ("running", "its program was heard again")
+    assert found.alerts == {}
+
+    clock.seconds = 2000
+    assert reaper.sweep() == [(run, "unreachable")]
+    hear(database, run, 2, "finished", at(clock.seconds + 1))
+    assert get(database, run).state == "finished"
     clock.seconds = 1e6
     assert reaper.sweep() == []
-    assert get(database, run).state == "running"
+
+
+def test_silence_that_nobody_could_have_heard_does_not_count(database: Database, reaper: Reaper, clock: Hours) -> None:
+    run = start(database, preset=None, attached=True).id
+    clock.seconds = 3600
+    reaper.grant_grace()
+    assert reaper.sweep() == []
+    clock.seconds = 3600 + SETTINGS.attached_silence_seconds + 1
+    assert reaper.sweep() == [(run, "unreachable")]
 
 
 def test_strangers_are_told_to_register(sqlite_database: Database) -> None:
