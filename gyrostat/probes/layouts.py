@@ -20,9 +20,14 @@ class LayoutBook:
     def __init__(self, network: Network, scalars: Sequence[str], ranks: int = 1) -> None:
         self._network, self._ranks = network, ranks
         self._declared = dict.fromkeys(scalars)
+        self._own: dict[str, MetricDeclaration] = {}
         self._version, self._seen = 0, 0
         self._axes: dict[Axis, list[str]] = {}
         self._selected: Tensor | None = None
+
+    def announce(self, scalar: MetricDeclaration) -> None:
+        """A scalar of the loop's own, which the catalogue does not have."""
+        self._own[scalar.name] = scalar
 
     def see(self, leaf: int) -> None:
         """The leaf module at this position has put out a floating tensor."""
@@ -51,7 +56,7 @@ class LayoutBook:
         }
 
     def _cut_one(self, name: str, value: Tensor) -> Tensor:
-        axis = METRICS[name].axis
+        axis = self._axis(name)
         if axis == "run":
             return value
         if axis == "module":
@@ -61,7 +66,7 @@ class LayoutBook:
     def _layout(self) -> Layout:
         network, seen = self._network, sorted(self._network.called)[:MAX_NAMES]
         leaves = list(network.leaves)
-        used = {METRICS[name].axis for name in self._declared}
+        used = {self._axis(name) for name in self._declared}
         every: dict[Axis, list[str]] = {
             "module": wire_names([leaves[leaf] for leaf in seen]),
             "parameter": wire_names(list(network.parameters)[:MAX_NAMES]),
@@ -70,14 +75,20 @@ class LayoutBook:
             "rank": [f"rank {rank}" for rank in range(self._ranks)],
         }
         self._selected = None if len(seen) == len(leaves) else index(seen, network.device).to(torch.long)
-        metrics = [METRICS[name] for name in self._declared]
         return Layout(
             version=self._version,
             axes={axis: names for axis, names in every.items() if axis in used},
-            metrics=[
-                MetricDeclaration(name=m.name, unit=m.unit, axis=m.axis, description=m.description) for m in metrics
-            ],
+            metrics=[self._declaration(name) for name in self._declared],
         )
+
+    def _axis(self, name: str) -> Axis:
+        return self._own[name].axis if name in self._own else METRICS[name].axis
+
+    def _declaration(self, name: str) -> MetricDeclaration:
+        if name in self._own:
+            return self._own[name]
+        known = METRICS[name]
+        return MetricDeclaration(name=name, unit=known.unit, axis=known.axis, description=known.description)
 
 
 def wire_names(names: Sequence[str]) -> list[str]:

@@ -18,9 +18,9 @@ from gyrostat.probes.network import Network
 from gyrostat.probes.packing import pack
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.recorder import FlightRecorder
+from gyrostat.probes.scalars import Scalars
 from gyrostat.probes.schedule import Plan, Schedule
 from gyrostat.probes.stopwatch import Stopwatch
-from gyrostat.spec.metrics import METRICS
 from gyrostat.spec.probes import Probe as SettingsOfProbe
 from gyrostat.spec.probes import Probes
 from gyrostat.wire.layout import Layout
@@ -94,10 +94,9 @@ class ProbeSession:
         self._network = Network(model, optimizer, probe_loss, probe_batch)
         self._sink = sink
         self._probes = _chosen(settings, self._network)
-        _check_scalars(scalars, self._probes.values())
+        self._scalars = Scalars(scalars, self._probes.values(), ranks)
         if self._probes and self._network.device.type == "cpu":
             kernels.prepare()
-        self._scalars = {name: ranks if METRICS[name].axis == "rank" else 1 for name in scalars}
         self._layouts = LayoutBook(self._network, scalars, ranks)
         recorder = settings.recorder
         self._schedule = Schedule(
@@ -191,6 +190,20 @@ class ProbeSession:
         with self._clock:
             self._finish(scalars, epoch)
 
+    @property
+    def is_measuring(self) -> bool:
+        """Whether anything is due at the present step."""
+        return bool(self._due)
+
+    def announce(self, name: str, description: str = "") -> None:
+        """A further scalar that the loop will pass to `end_step`: of the catalogue, or of its own by any other name.
+
+        Raises:
+            ValueError: a probe measures it, it is no scalar, or no name of a metric (`family.quantity`).
+        """
+        if own := self._scalars.announce(name, description):
+            self._layouts.announce(own)
+
     def tighten(self, steps: int) -> None:
         """A detector sees trouble: measure more closely for so many steps, and send what the flight recorder has.
 
@@ -232,7 +245,7 @@ class ProbeSession:
     def _finish(self, scalars: Mapping[str, float | Tensor], epoch: float) -> None:
         sent, kept = self._readings, self._kept
         self._due, self._readings, self._kept = [], {}, {}
-        sent.update(self._checked(scalars))
+        sent.update(self._scalars.checked(scalars))
         sent.update(self._footprint.readings(self._step))
         if sent or kept:
             self._send(sent, kept, epoch)
@@ -256,17 +269,6 @@ class ProbeSession:
         elif incident := self._recorder.take(frame, packed, set(kept)):
             self._schedule.tighten(self._recorder.steps)
             self._sink.event("log", self._step, {"level": "warning", "message": str(incident)})
-
-    def _checked(self, scalars: Mapping[str, float | Tensor]) -> dict[str, Tensor | float]:
-        for name, value in scalars.items():
-            if name not in self._scalars:
-                raise ValueError(f"the scalar {name!r} was not announced; add it to `scalars` of the session")
-            wanted = self._scalars[name]
-            if (value.numel() if isinstance(value, Tensor) else 1) != wanted:
-                shape = tuple(value.shape) if isinstance(value, Tensor) else ()
-                elements = "one element" if wanted == 1 else f"{wanted} elements, one a rank"
-                raise ValueError(f"the scalar {name!r} is a tensor of shape {shape}; pass {elements}")
-        return dict(scalars)
 
     def _ask_all(self, stage: Callable[[Probe], Callable[[], Readings | None]]) -> None:
         if self._due:
@@ -379,14 +381,3 @@ def _plan(settings: SettingsOfProbe, budget: float | None, recorder: bool) -> Pl
     late = not settings.at_start or (settings.cost == "dear" and budget is not None)
     recorded = recorder and settings.recorded and settings.cost == "cheap"
     return Plan(every=settings.every, cost=settings.cost, late=late, recorded=recorded)
-
-
-def _check_scalars(scalars: Sequence[str], probes: Iterable[Probe]) -> None:
-    measured = {m for probe in probes for m in (*probe.settings.metrics, *probe.settings.conditional)}
-    measured |= {name for name in METRICS if name.startswith("probe.")}
-    for name in scalars:
-        if name not in METRICS or METRICS[name].axis not in ("run", "rank"):
-            known = ", ".join(sorted(m.name for m in METRICS.values() if m.axis in ("run", "rank")))
-            raise ValueError(f"{name!r} is no scalar of the catalogue; use one of {known}")
-        if name in measured:
-            raise ValueError(f"{name!r} is measured by a probe; leave it to it")

@@ -9,18 +9,34 @@ import json
 import secrets
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
 
 from gyrostat.stream.ledger import Ledger
 from gyrostat.stream.segments import Record
 from gyrostat.stream.spool import Spool, replace_file
 from gyrostat.stream.stream import Stream
 from gyrostat.stream.transport import HttpTransport, Permanent, Transient
+from gyrostat.wire.layout import Wire
 from gyrostat.wire.messages import Acknowledgement
 
 FILE = "run.json"
+
+_LINE = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+_Word = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 ATTEMPT = 1
 """An attached run is one attempt, which may be resumed."""
+
+
+class Request(Wire):
+    """Asks the backend to make an attached run."""
+
+    attached: Literal[True] = True
+    name: Annotated[str, _LINE] | None = None
+    project: _Word = "default"
+    tags: list[_Word] = Field(default_factory=list, max_length=50)
+    notes: str = Field(default="", max_length=20_000, pattern=r"^[^\x00]*$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +57,12 @@ class Attached:
 
     @classmethod
     def made(cls, folder: Path, request: dict[str, Any], *, server: str) -> Self:
-        """Writes down what run the folder is of; one that is written down already stays as it is.
+        """Makes the folder, and writes down what run it is of.
 
         Raises:
-            OSError: the folder cannot be written. ValueError: what is written there cannot be read.
+            OSError: it cannot be written, or is there already.
         """
-        if (folder / FILE).exists():
-            return cls.read(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
         fresh = cls(folder=folder, request=request, key=secrets.token_hex(16), server=server)
         fresh._write()
         return fresh

@@ -1,0 +1,179 @@
+"""`gyrostat.attach`: opens everything that watching a loop takes."""
+
+import os
+import secrets
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gyrostat.probes import ProbeSession
+from gyrostat.probes.probe_batch import ProbeBatch
+from gyrostat.spec.probes import Probes
+from gyrostat.stream.attached import Attached, Request, stream_of
+from gyrostat.watching.stages import Stages, Steps
+from gyrostat.watching.watch import Parts, Watch
+from gyrostat.wire.messages import Acknowledgement
+
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+FOLDER = "gyrostat-runs"
+TIGHTEN_STEPS = 100
+"""How long the probes look closer each time the backend sees trouble."""
+
+_watches: "weakref.WeakKeyDictionary[nn.Module, weakref.ref[Watch]]" = weakref.WeakKeyDictionary()
+
+
+def attach(
+    model: nn.Module,
+    optimizer: Optimizer | Sequence[Optimizer],
+    loss: Callable[..., Tensor] | None = None,
+    *,
+    batch: Sequence[Tensor] | None = None,
+    name: str | None = None,
+    project: str = "default",
+    tags: Sequence[str] = (),
+    config: Mapping[str, Any] | None = None,
+    server: str | None = None,
+    token: str | None = None,
+    folder: str | os.PathLike[str] = FOLDER,
+    probes: Probes | Mapping[str, Any] | None = None,
+    accumulation: int | None = 1,
+    scaler: torch.amp.GradScaler | None = None,
+    steps_per_epoch: float = 0,
+    done: int = 0,
+) -> Watch:
+    """Watches a training loop from outside: every probe, at every step that the optimizer makes.
+
+        with gyrostat.attach(model, optimizer, name="my run") as watch:
+            ...                                    # the loop as it is
+            watch.log({"loss.train": loss})
+
+    Nothing waits for a backend: measurements go to disk, and from there to one that answers. Of several ranks of
+    `torch.distributed` only rank 0 is watched; on the others the watch does nothing.
+
+    Args:
+        model: what the loop calls; wrapped by `torch.compile` or `DistributedDataParallel`, if it is.
+        optimizer: or several that each make one step in a step of the training.
+        loss: the training loss on a fixed batch, for what needs passes of its own (curvature); called without
+            arguments, or with the tensors of `batch`.
+        batch: inputs first, targets last; the first axis of each is the samples'.
+        name: of the run; None takes a number.
+        project: groups runs.
+        tags: words to find the run by.
+        config: settings to show with the run.
+        server: default GYROSTAT_SERVER, then http://127.0.0.1:8000; an empty text keeps everything on disk.
+        token: default GYROSTAT_TOKEN.
+        folder: in it the run gets a folder of its own.
+        probes: settings as in a spec's section `probes`.
+        accumulation: backward passes that make the gradient of one step; None where `Watch.backward_done` tells.
+        scaler: the loss scaler in use, so that gradients are read unscaled.
+        steps_per_epoch: gives frames their epoch; 0 leaves it out.
+        done: optimizer steps done before.
+
+    Raises:
+        ValueError: an argument that cannot be used. OSError: the folder cannot be written.
+    """
+    bare = unwrapped(model)
+    if (earlier := _watches.get(bare)) is not None and (watch := earlier()) is not None:
+        watch.superseded()
+    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    if not optimizers or (accumulation is not None and accumulation < 1):
+        raise ValueError(f"attach needs an optimizer and accumulation ≥ 1, got {optimizers} and {accumulation}")
+    settings = probes if isinstance(probes, Probes) else Probes.model_validate(probes or {})
+    request = Request(name=name, project=project, tags=list(tags), notes=_notes(config or {}))
+    if _rank() != 0:
+        return Watch(None)
+    attached = Attached.made(
+        Path(folder) / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}",
+        request.model_dump(mode="json"),
+        server=os.environ.get("GYROSTAT_SERVER", DEFAULT_SERVER) if server is None else server,
+    )
+    heard = _Heard()
+    stream = stream_of(attached, token=token or os.environ.get("GYROSTAT_TOKEN"), on_acknowledged=heard)
+    try:
+        session = heard.session = ProbeSession(
+            bare,
+            optimizers[0] if len(optimizers) == 1 else cast(Optimizer, Together(optimizers)),
+            settings,
+            sink=stream,
+            scalars=("optimizer.learning_rate", "precision.loss_scale", "precision.overflow"),
+            **_passes_of_its_own(loss, batch),
+        )
+        steps = Steps(done=done, per_epoch=steps_per_epoch, accumulation=accumulation)
+        stages = Stages(
+            session, called=model, model=bare, optimizers=optimizers, steps=steps, scaler=scaler, sink=stream
+        )
+    except BaseException:
+        stream.close(0)
+        raise
+    stream.event(
+        "log", done, {"level": "info", "message": f"attached to {type(bare).__name__}", "config": config or {}}
+    )
+    watch = Watch(Parts(attached=attached, stream=stream, session=session, stages=stages))
+    _watches[bare] = weakref.ref(watch)
+    return watch
+
+
+class Together:
+    """What probes look at of several optimizers: their parameter groups and states."""
+
+    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
+        self._optimizers = optimizers
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Of all of them."""
+        return [group for optimizer in self._optimizers for group in optimizer.param_groups]
+
+    @property
+    def state(self) -> dict[Tensor, Any]:
+        """Of all of them."""
+        return {parameter: state for optimizer in self._optimizers for parameter, state in optimizer.state.items()}
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network itself, without `torch.compile` and without what spreads it over ranks or devices."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+class _Heard:
+    """Passes on what the backend's answers ask for, once there is a session."""
+
+    def __init__(self) -> None:
+        self.session: ProbeSession | None = None
+
+    def __call__(self, answer: Acknowledgement) -> None:
+        if answer.tighten and self.session is not None:
+            self.session.tighten(TIGHTEN_STEPS)
+
+
+def _passes_of_its_own(loss: Callable[..., Tensor] | None, batch: Sequence[Tensor] | None) -> dict[str, Any]:
+    if loss is None:
+        if batch is not None:
+            raise ValueError("attach was given a batch and no loss; give loss=lambda inputs, targets: ... as well")
+        return {}
+    if batch is None:
+        return {"probe_loss": loss}
+    tensors = tuple(batch)
+    return {"probe_batch": ProbeBatch(tensors=lambda: tensors, loss_of=lambda parts: loss(*parts))}
+
+
+def _notes(config: Mapping[str, Any]) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in config.items()).replace("\0", "")[:20_000]
+
+
+def _rank() -> int:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank()
+    return 0

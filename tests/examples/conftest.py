@@ -1,0 +1,3 @@
+from tests.gyrostat.conftest import service
+
+__all__ = ["service"]
