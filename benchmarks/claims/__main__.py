@@ -40,10 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     outcomes = [outcome for outcome in tried if outcome is not None]
     broken = len(tried) - len(outcomes)
     minutes = (time.monotonic() - began) / 60
-    earlier = f" ({runs.earlier} of them from an earlier start)" if runs.earlier else ""
-    size = f"{runs.count} runs{earlier}, {minutes:.0f} minutes on the machine that wrote this page"
-    write(outcomes, size=size, docs=Path(options.docs), whole=not options.only and not broken)
-    print(f"{size}; {broken} studies could not be carried out")
+    write(outcomes, runs=runs.count, minutes=minutes, docs=Path(options.docs), whole=not options.only and not broken)
+    print(f"{runs.count} runs in {minutes:.1f} minutes; {broken} studies could not be carried out")
     return 1 if broken else 0
 
 

@@ -36,21 +36,18 @@ class Outcome:
     verdicts: list[Verdict]
 
 
-def write(outcomes: Sequence[Outcome], *, size: str, docs: Path, whole: bool) -> None:
-    """Writes the figures, and, where the `whole` set was run, the page and the catalogue's verdicts.
-
-    `size` says how many runs that took, and how long.
-    """
+def write(outcomes: Sequence[Outcome], *, runs: int, minutes: float, docs: Path, whole: bool) -> None:
+    """Writes the figures, and, where the `whole` set was run, the page and the catalogue's verdicts."""
     figures = docs / "claims"
     figures.mkdir(parents=True, exist_ok=True)
     for outcome in outcomes:
         draw(outcome, figures / f"{outcome.study.id}.svg")
     if whole:
-        (docs / "claims.md").write_text(page(outcomes, size=size), encoding="utf-8")
+        (docs / "claims.md").write_text(page(outcomes, runs=runs, minutes=minutes), encoding="utf-8")
         FILE.write_text(json.dumps(catalogued(outcomes), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def page(outcomes: Sequence[Outcome], *, size: str) -> str:
+def page(outcomes: Sequence[Outcome], *, runs: int, minutes: float) -> str:
     """The whole of docs/claims.md."""
     counts = {mark: sum(outcome.decision == mark for outcome in outcomes) for mark in MARKS}
     rows = [
@@ -63,7 +60,7 @@ def page(outcomes: Sequence[Outcome], *, size: str) -> str:
             "",
             *HOW.splitlines(),
             "",
-            f"{len(outcomes)} studies, {size}: "
+            f"{len(outcomes)} studies, {runs} runs, {minutes:.0f} minutes on the machine that wrote this page: "
             + ", ".join(f"{number} {mark}" for mark, number in counts.items())
             + ".",
             "",

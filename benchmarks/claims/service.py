@@ -86,13 +86,8 @@ class Runs:
 
     @property
     def count(self) -> int:
-        """How many different runs there are."""
+        """How many different runs were started."""
         return len(self._ids)
-
-    @property
-    def earlier(self) -> int:
-        """How many of them an earlier process has started."""
-        return len(set(self._ids.values()) & set(self._there.values()))
 
 
 def _key(document: dict[str, Any]) -> str:

@@ -100,7 +100,7 @@ class Network:
     def spread(self, values: Tensor, positions: Sequence[int], length: int) -> Tensor:
         """A float32 vector of `length` that holds `values` at `positions`, and "not measured" elsewhere."""
         vector = absent(length, self.device)
-        if len(positions) == length:
+        if list(positions) == list(range(length)):
             return vector.copy_(values)
         if positions:
             vector[index(positions, self.device)] = values.to(torch.float32)

@@ -97,7 +97,7 @@ def test_the_page_the_figure_and_the_catalogue_tell_of_every_outcome(tmp_path: P
         arms={"a": {}, "b": {}},
     )
     outcome = Outcome(study=one, decision=verdict.decision, verdicts=[verdict])
-    text = page([outcome], size="6 runs, 1.0 minutes")
+    text = page([outcome], runs=6, minutes=1.0)
     assert "A beats b" in text
     assert "diverged" in text
     draw(outcome, tmp_path / "one.svg")

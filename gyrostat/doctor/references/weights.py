@@ -1,0 +1,58 @@
+"""Weights and what the optimizer does to them, from copies of before and after."""
+
+import numpy as np
+
+from gyrostat.doctor.moment import Moment
+from gyrostat.doctor.references.gradients import euclid, total
+from gyrostat.doctor.references.registry import Values, reference
+
+
+@reference("weight.norm")
+def norm(moment: Moment) -> Values:
+    """‖w‖₂ after the step."""
+    return {name: euclid(weight) for name, weight in moment.after.items()}
+
+
+@reference("update.ratio")
+def ratio(moment: Moment) -> Values:
+    """‖w_after − w_before‖/‖w_before‖ of what the optimizer holds."""
+    held = {name for name, parameter in moment.network.named_parameters() if parameter.requires_grad}
+    return {
+        name: euclid(moment.after[name] - before) / euclid(before)
+        for name, before in moment.before.items()
+        if name in held and before.any()
+    }
+
+
+@reference("update.second_moment_lag")
+def second_moment_lag(moment: Moment) -> Values:
+    """√mean(g²/max(v̂, ε²)) of the clipped gradient, v̂ = v/(1 − β₂ᵗ); of AdamW."""
+    if "betas" not in moment.group:
+        return None
+    factor = min(1.0, moment.clip / total(moment.gradients))
+    found = {}
+    for name, state in moment.state.items():
+        second = state["exp_avg_sq"].double().numpy() / (1 - moment.group["betas"][1] ** float(state["step"]))
+        squares = (factor * moment.gradients[name]) ** 2 / np.maximum(second, moment.group["eps"] ** 2)
+        found[name] = float(np.sqrt(squares.mean()))
+    return found
+
+
+@reference("weight.distance_from_init")
+def distance(moment: Moment) -> Values:
+    """‖w − w₀‖/‖w₀‖."""
+    return {
+        name: euclid(weight - moment.initial[name]) / euclid(moment.initial[name])
+        for name, weight in moment.after.items()
+        if moment.initial[name].any()
+    }
+
+
+@reference("weight.spectral_norm", error=2e-3)
+def spectral_norm(moment: Moment) -> Values:
+    """Largest singular value of the matrix (out, rest), of a full decomposition."""
+    return {
+        name: float(np.linalg.svd(weight.reshape(len(weight), -1), compute_uv=False)[0])
+        for name, weight in moment.after.items()
+        if weight.ndim >= 2
+    }
