@@ -1,6 +1,7 @@
 """Weights and what the optimizer does to them, from copies of before and after."""
 
 import numpy as np
+import torch
 
 from gyrostat.doctor.moment import Moment
 from gyrostat.doctor.references.gradients import euclid, total
@@ -46,6 +47,32 @@ def distance(moment: Moment) -> Values:
         for name, weight in moment.after.items()
         if moment.initial[name].any()
     }
+
+
+@reference("weight.stable_rank", error=5e-3)
+def stable_rank(moment: Moment) -> Values:
+    """‖W‖_F²/σ₁² of a full decomposition."""
+    return {
+        name: float((weight**2).sum() / np.linalg.svd(weight.reshape(len(weight), -1), compute_uv=False)[0] ** 2)
+        for name, weight in moment.after.items()
+        if weight.ndim >= 2 and weight.any()
+    }
+
+
+@reference("weight.operator_norm", error=5e-3)
+def operator_norm(moment: Moment) -> Values:
+    """Largest singular value of the layer's map written out as a matrix: of a convolution, image by image."""
+    found = {}
+    for name, weight in moment.after.items():
+        layer = moment.network.get_submodule(name.rpartition(".")[0])
+        if weight.ndim >= 2:
+            matrix = weight
+            if isinstance(layer, torch.nn.Conv2d):
+                images = torch.eye(layer.in_channels * 16, dtype=torch.float64).view(-1, layer.in_channels, 4, 4)
+                with torch.no_grad():
+                    matrix = layer(images).flatten(1).numpy()
+            found[name] = float(np.linalg.svd(matrix, compute_uv=False)[0])
+    return found
 
 
 @reference("weight.spectral_norm", error=2e-3)
