@@ -1,0 +1,65 @@
+"""This project's probes around a training step."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.overhead.cases import loss_of
+from benchmarks.overhead.others import Step, Variant
+from gyrostat.probes.native import kernels
+from gyrostat.probes.probe_batch import ProbeBatch
+from gyrostat.probes.session import ProbeSession
+from gyrostat.spec.probes import PROBES, Probes
+from gyrostat.wire.layout import Layout
+from gyrostat.wire.pending import PendingFrame
+
+
+class Discard:
+    """A sink that fetches, as the stream's thread would, and keeps nothing."""
+
+    def layout(self, layout: Layout) -> None: ...
+
+    def emit(self, frame: PendingFrame) -> None:
+        frame.fetch()
+
+    def event(self, kind: str, step: int, data: dict[str, Any]) -> None:
+        if kind != "log":
+            raise RuntimeError(f"{kind}: {data}")
+
+
+def watched(settings: Probes) -> Variant:
+    """A step that a session watches."""
+
+    def make(net: nn.Module, inputs: Tensor, targets: Tensor) -> Step:
+        kernels.prepare(wait=True)
+        optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9)
+        batch = ProbeBatch(
+            tensors=lambda: (inputs[:64], targets[:64]), loss_of=lambda parts: loss_of(net, parts[0], parts[1])
+        )
+        session = ProbeSession(
+            net, optimizer, settings, sink=Discard(), scalars=("loss.train",), probe_batch=batch
+        ).__enter__()
+        at = 0
+
+        def step() -> None:
+            nonlocal at
+            at += 1
+            session.begin_step(at)
+            optimizer.zero_grad()
+            loss = loss_of(net, inputs, targets)
+            loss.backward()
+            session.after_backward()
+            optimizer.step()
+            session.after_update()
+            session.end_step({"loss.train": loss.detach()}, epoch=0.0)
+
+        return step
+
+    return make
+
+
+def every(steps: int, *costs: str) -> Probes:
+    """Probes of these costs at every so many steps, without a budget and a recorder."""
+    own = {name: {"every": steps, "enabled": kind.cost in costs} for name, kind in PROBES.items()}
+    return Probes.model_validate({"budget": None, "recorder": {"enabled": False}, **own})
