@@ -59,6 +59,17 @@ def stable_rank(moment: Moment) -> Values:
     }
 
 
+@reference("weight.condition_number", error=1e-3)
+def condition_number(moment: Moment) -> Values:
+    """σ₁/σ_min of a full decomposition; the nets' weights are drawn at random and none is singular."""
+    found = {}
+    for name, weight in moment.after.items():
+        if weight.ndim >= 2:
+            values = np.linalg.svd(weight.reshape(len(weight), -1), compute_uv=False)
+            found[name] = float(values[0] / values[-1])
+    return found
+
+
 @reference("weight.operator_norm", error=5e-3)
 def operator_norm(moment: Moment) -> Values:
     """Largest singular value of the layer's map written out as a matrix: of a convolution, image by image."""
