@@ -23,12 +23,19 @@ from trainer.errors import CheckpointError
 from trainer.stabilizers import schedules
 
 DROPOUT = {"regularization": {"dropout": {"kind": "element", "rate": 0.2}}}
-CHEAP_CURVATURE = {"probes": {"budget": None, "curvature": {"batch_size": 8, "every": 10, "max_products": 4}}}
-MLP = document("digits-mlp", **DROPOUT) | CHEAP_CURVATURE
-RESNET = document("digits-resnet", model={"depth": 3, "width": 4}, schedule="constant") | CHEAP_CURVATURE
+OWN_PASSES = {
+    "probes": {
+        "budget": None,
+        "curvature": {"batch_size": 8, "every": 10, "max_products": 4},
+        "representation": {"every": 10},
+        "kernel": {"every": 10, "samples": 4},
+    }
+}
+MLP = document("digits-mlp", **DROPOUT) | OWN_PASSES
+RESNET = document("digits-resnet", model={"depth": 3, "width": 4}, schedule="constant") | OWN_PASSES
 TRANSFORMER = (
     document("text-transformer", data={"batch_size": 4, "sequence_length": 16}, schedule="constant", **DROPOUT)
-    | CHEAP_CURVATURE
+    | OWN_PASSES
 )
 NO_PROBES = {"probes": {name: {"enabled": False} for name in PROBES}}
 
@@ -58,7 +65,7 @@ def ask_at(step, act):
 
 
 def test_another_process_goes_on_from_a_checkpoint_or_after_a_kill_bit_for_bit(tmp_path):
-    long = document("digits-mlp", steps=80, checkpoints={"every": 15}, **DROPOUT, **CHEAP_CURVATURE)
+    long = document("digits-mlp", steps=80, checkpoints={"every": 15}, **DROPOUT, **OWN_PASSES)
     specs = {"mlp": MLP, "resnet": RESNET, "transformer": TRANSFORMER, "killed": long}
     jobs = {
         name: {"document": given, "folder": str(tmp_path / name), "out": str(tmp_path / f"{name}.txt"), "at_most": 10}
@@ -89,6 +96,18 @@ def test_measuring_changes_nothing(given, tmp_path):
     assert watched.scalars("loss.validation") == unwatched.scalars("loss.validation")
     measured = {metric for values in watched.frames.values() for metric in values}
     assert {"gradient.norm", "weight.norm", "activation.rms", "weight.spectral_norm", "curvature.sharpness"} <= measured
+    assert {"representation.cka_initial", "kernel.drift"} <= measured
+
+
+def test_what_features_and_kernels_are_compared_with_is_in_the_checkpoint(tmp_path):
+    probes = {"budget": None, "representation": {"every": 4}, "kernel": {"every": 4, "samples": 4}}
+    given = document("digits-mlp", steps=8, checkpoints={"every": 4}) | {"probes": probes}
+    whole = trained(given, tmp_path).frames[8]
+    rest = trained(given, tmp_path, start=CheckpointStore(tmp_path).load("r1", 4)).frames[8]
+    compared = {name for name in whole if name.startswith(("representation.", "kernel."))}
+    assert compared > {"representation.cka_initial", "kernel.drift", "kernel.last_distance"}
+    for name in compared:
+        assert whole[name].tobytes() == rest[name].tobytes(), name
 
 
 def test_the_probes_decide_whether_the_probe_batch_is_used(tmp_path, monkeypatch):
@@ -223,7 +242,7 @@ def test_a_run_resumed_at_its_last_step_only_says_so(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_nothing(tmp_path):
-    given = document("digits-mlp", optimizer={"learning_rate": 1000.0}, schedule="constant") | CHEAP_CURVATURE
+    given = document("digits-mlp", optimizer={"learning_rate": 1000.0}, schedule="constant") | OWN_PASSES
     recording = trained(given, tmp_path)
     assert recording.scalars("loss.train")[24] != recording.scalars("loss.train")[24]
     assert recording.kinds()[-1] == "finished"

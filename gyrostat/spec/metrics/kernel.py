@@ -20,10 +20,11 @@ METRICS = (
                        "direction is all, the number of samples where all are alike.",
            source="Roy and Vetterli 2007, The effective rank, section 2"),
     Metric(name="kernel.drift", unit="1", axis="run", stage=FEATURES, log=True,
-           description="‖Θ − Θ₀‖_F/‖Θ₀‖_F, Θ₀ the same kernel before the first step; 0 where training is linear.",
+           description="‖Θ − Θ₀‖_F/‖Θ₀‖_F, Θ₀ the same kernel when the run began (a fork: from the weights it took "
+                       "over); 0 where training is linear.",
            source="Lee et al. 2019, arXiv 1902.06720"),
     Metric(name="kernel.distance", unit="1", axis="run", stage=FEATURES,
-           description="1 − ⟨Θ, Θ₀⟩/(‖Θ‖_F‖Θ₀‖_F), Θ₀ the same kernel before the first step: how far it has turned, "
+           description="1 − ⟨Θ, Θ₀⟩/(‖Θ‖_F‖Θ₀‖_F), Θ₀ the same kernel when the run began: how far it has turned, "
                        "whatever its size.",
            source="Fort et al. 2020, arXiv 2010.15110, eq. 3"),
     Metric(name="kernel.last_distance", unit="1", axis="run", stage=FEATURES, log=True,

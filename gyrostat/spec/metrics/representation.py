@@ -10,8 +10,9 @@ METRICS = (
                        "8192 features, drawn where there are more; absent where features do not vary.",
            source="Kornblith et al. 2019, arXiv 1905.00414, eq. 3; Nguyen et al. 2020, arXiv 2010.15327, eq. 3"),
     Metric(name="representation.cka_initial", unit="1", axis="module", stage=FEATURES,
-           description="As representation.cka_previous, of a module's features with its own on the same samples before "
-                       "the first step: 1 for features that training has only turned and scaled.",
+           description="As representation.cka_previous, of a module's features with its own on the same samples when "
+                       "the run began (a fork: from the weights it took over): 1 for features that training has only "
+                       "turned and scaled.",
            source="Kornblith et al. 2019, arXiv 1905.00414, eq. 3"),
     Metric(name="representation.probe_accuracy", unit="1", axis="module", stage=FEATURES,
            description="Share of every second sample of the probe batch that a ridge classifier on the module's "
