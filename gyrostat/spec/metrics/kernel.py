@@ -21,7 +21,8 @@ METRICS = (
            source="Roy and Vetterli 2007, The effective rank, section 2"),
     Metric(name="kernel.drift", unit="1", axis="run", stage=FEATURES, log=True,
            description="‖Θ − Θ₀‖_F/‖Θ₀‖_F, Θ₀ the same kernel when the run began (a fork: from the weights it took "
-                       "over); 0 where training is linear.",
+                       "over); 0 where training is linear. Batch norms' running statistics are those of the moment, so "
+                       "that their settling counts.",
            source="Lee et al. 2019, arXiv 1902.06720"),
     Metric(name="kernel.distance", unit="1", axis="run", stage=FEATURES,
            description="1 − ⟨Θ, Θ₀⟩/(‖Θ‖_F‖Θ₀‖_F), Θ₀ the same kernel when the run began: how far it has turned, "

@@ -12,7 +12,7 @@ METRICS = (
     Metric(name="representation.cka_initial", unit="1", axis="module", stage=FEATURES,
            description="As representation.cka_previous, of a module's features with its own on the same samples when "
                        "the run began (a fork: from the weights it took over): 1 for features that training has only "
-                       "turned and scaled.",
+                       "turned and scaled. Batch norms' running statistics are those of the moment.",
            source="Kornblith et al. 2019, arXiv 1905.00414, eq. 3"),
     Metric(name="representation.probe_accuracy", unit="1", axis="module", stage=FEATURES,
            description="Share of every second sample of the probe batch that a ridge classifier on the module's "
