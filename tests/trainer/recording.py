@@ -30,9 +30,12 @@ class Recording:
         self.layouts.append(layout)
 
     def emit(self, frame: PendingFrame) -> None:
-        assert frame.step not in self.frames
+        assert frame.recalled or frame.step not in self.frames
         vector = frame.fetch()
-        self.frames[frame.step] = {name: vector[start:stop].copy() for name, (start, stop) in frame.slices.items()}
+        values = {name: vector[start:stop].copy() for name, (start, stop) in frame.slices.items()}
+        # a recalled frame holds what the step's own left out
+        assert self.frames.get(frame.step, {}).keys().isdisjoint(values)
+        self.frames[frame.step] = self.frames.get(frame.step, {}) | values
         self.epochs[frame.step] = frame.epoch
 
     def event(self, kind: EventKind, step: int, data: dict[str, Any]) -> None:
