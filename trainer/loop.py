@@ -122,6 +122,7 @@ class _Training:
             ),
             probe_batch=_probe_batch(spec, task),  # the session decides which probes need it
             ranks=ranks.size,
+            loss_scale=self.passes.numbers.loss_scale,
         )
         self.done, self.overflowed = state.Progress(), False
         self.parts = state.Parts(

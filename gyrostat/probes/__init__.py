@@ -17,6 +17,7 @@ Decisions that hold everywhere here:
 from gyrostat.probes import (
     activations,
     attention,
+    branches,
     condition,
     curvature,
     direction,
@@ -25,8 +26,10 @@ from gyrostat.probes import (
     input_gradient,
     kernel,
     normalization,
+    ranks,
     representation,
     second_moment,
+    signals,
     spectral,
     weights,
 )
@@ -37,6 +40,7 @@ __all__ = [
     "Sink",
     "activations",
     "attention",
+    "branches",
     "condition",
     "curvature",
     "direction",
@@ -45,8 +49,10 @@ __all__ = [
     "input_gradient",
     "kernel",
     "normalization",
+    "ranks",
     "representation",
     "second_moment",
+    "signals",
     "spectral",
     "weights",
 ]

@@ -23,6 +23,8 @@ class Need(enum.Enum):
     OUTPUTS = "outputs of the leaf modules, through forward hooks"
     INPUTS = "what the leaf modules are called with, through forward hooks"
     ATTENTION = "what attention layers attend with, through forward hooks"
+    SIGNALS = "the gradients with respect to the leaf modules' outputs, through hooks on these"
+    BRANCHES = "what is joined where a branch meets its trunk, through forward hooks"
     NEXT_GRADIENT = "a call at the step right after a due one, too"
     PROBE_LOSS = "the training loss on the fixed probe batch"
     PROBE_BATCH = "the fixed probe batch itself, and the loss of any part of it"
@@ -33,8 +35,10 @@ class Probe(ABC):
 
     Once, before the first step, the session calls `start`. At a step that is due it calls, in this order: `begin`;
     `output` for each leaf module's output (only with `Need.OUTPUTS`); `attended` for each call of an attention layer
-    (only with `Need.ATTENTION`); `after_backward`; `after_clip`, where gradients are clipped; `after_update`. Results
-    must not be changed afterwards, and must not make the host wait for the device, unless the probe is a dear one.
+    (only with `Need.ATTENTION`); `joins` where a branch is joined (only with `Need.BRANCHES`); `signal` for each
+    gradient that reaches an output (only with `Need.SIGNALS`); `after_backward`; `after_clip`, where gradients are
+    clipped; `after_update`. Results must not be changed afterwards, and must not make the host wait for the device,
+    unless the probe is a dear one or says so.
     """
 
     settings_type: ClassVar[type[spec.Probe]]
@@ -69,6 +73,17 @@ class Probe(ABC):
 
     def attended(self, layer: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         """The core of the attention layer at this position was called so; nothing of it is to be kept or changed."""
+        return
+
+    def signal(self, leaf: int, gradient: Tensor) -> None:
+        """`gradient` of the loss, as it was scaled, by an output of the leaf module at this position.
+
+        It is not to be kept or changed.
+        """
+        return
+
+    def joins(self, leaf: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """The leaf module at this position, a `BranchJoin`, is called so; nothing of it is to be kept or changed."""
         return
 
     def after_backward(self) -> Readings:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gyrostat.probes.hooks import first_tensor
 from gyrostat.probes.network import Network
 from gyrostat.probes.probe_batch import ProbeBatch
-from gyrostat.probes.session import first_tensor
 from gyrostat.probes.undisturbed import evaluated
 
 MAX_FEATURES = 8192

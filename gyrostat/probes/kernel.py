@@ -16,8 +16,8 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gyrostat.probes.base import Need, Probe, Readings
+from gyrostat.probes.hooks import first_tensor
 from gyrostat.probes.network import Network
-from gyrostat.probes.session import first_tensor
 from gyrostat.probes.undisturbed import evaluated
 from gyrostat.spec.probes import KernelProbe
 

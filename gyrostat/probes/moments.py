@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gyrostat.probes.native import kernels
 
-_CHUNK = 65_536
+_CHUNK = 131_072
 """Elements looked at together on a CPU: they stay in its cache between the operations, so memory is read once."""
 
 _DEVICE_CHUNK = 1 << 22
@@ -19,7 +19,7 @@ _DEVICE_CHUNK = 1 << 22
 _SMALLEST, _LARGEST = 2.0**-24, 2.0**28
 """Between these, float32 holds the fourth power of a chunk's largest magnitude, and their sum; others are widened."""
 
-_KINDS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+KINDS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 """As the kernel numbers them."""
 
 
@@ -49,7 +49,7 @@ def moments(tensor: Tensor) -> Moments:
     flat = _flat(tensor)
     if tensor.device.type != "cpu":
         return fused_moments(flat)
-    if kernels.library is not None and flat.dtype in _KINDS:
+    if kernels.library is not None and flat.dtype in KINDS:
         (row,) = native_moments([flat], kernels.library).tolist()
         return Moments(*row)
     return chunked_moments(flat)
@@ -59,7 +59,7 @@ def moments_of(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     """`moments` of each tensor, (n, WIDTH) on `device`; all in one call of the kernel on a CPU. Of nothing: zeros."""
     flats = [_flat(tensor) for tensor in tensors]
     library = kernels.library
-    if library is not None and device.type == "cpu" and all(f.is_cpu and f.dtype in _KINDS for f in flats):
+    if library is not None and device.type == "cpu" and all(f.is_cpu and f.dtype in KINDS for f in flats):
         return native_moments(flats, library)
     nothing = Moments(*(0.0,) * WIDTH)
     return stacked([moments(flat) if flat.numel() else nothing for flat in flats], device)
@@ -71,7 +71,7 @@ def native_moments(flats: Sequence[Tensor], library: ctypes.CDLL) -> Tensor:
     rows = torch.empty(count, WIDTH, dtype=torch.float64)
     pointers = (ctypes.c_void_p * count)(*[flat.data_ptr() for flat in flats])
     lengths = (ctypes.c_int64 * count)(*[flat.numel() for flat in flats])
-    kinds = (ctypes.c_int32 * count)(*[_KINDS[flat.dtype] for flat in flats])
+    kinds = (ctypes.c_int32 * count)(*[KINDS[flat.dtype] for flat in flats])
     library.gyrostat_moments(count, pointers, lengths, kinds, rows.data_ptr())
     return rows
 
@@ -155,4 +155,4 @@ def _flat(tensor: Tensor) -> Tensor:
     if not tensor.is_contiguous():
         strides: tuple[int, ...] = tensor.stride()
         tensor = tensor.permute(sorted(range(tensor.ndim), key=lambda axis: -strides[axis]))
-    return tensor.reshape(-1)
+    return tensor.reshape(-1).contiguous()  # an expanded scalar would stay a view of one element

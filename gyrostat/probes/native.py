@@ -184,4 +184,9 @@ def _loaded(path: Path) -> ctypes.CDLL | None:
     pointers = ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_int32)
     library.gyrostat_moments.argtypes = [ctypes.c_int64, *pointers, ctypes.c_void_p]
     library.gyrostat_moments.restype = None
+    sizes, bounds, results = [ctypes.c_int64] * 3, [ctypes.c_float] * 2, [ctypes.c_void_p] * 3
+    library.gyrostat_channels.argtypes = [ctypes.c_void_p, ctypes.c_int32, *sizes, *bounds, *results]
+    library.gyrostat_channels.restype = None
+    library.gyrostat_medians.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 3]
+    library.gyrostat_medians.restype = None
     return library

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,13 @@ class AttentionLayer(Protocol):
     core: nn.Module
 
 
+class BranchJoin(Protocol):
+    """What makes a module without children the join of a branch and its trunk here: it has this method."""
+
+    def summands(self, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        """What branch and trunk bring into the output, of what the module is called with; draws no random numbers."""
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """A model in training.
@@ -37,12 +44,15 @@ class Network:
     Attributes:
         probe_loss: training loss on the fixed probe batch with the current parameters; None where there is none.
         probe_batch: that batch itself; None where only its loss is known.
+        signal_scale: what gradients with respect to outputs carry, against those of the whole batch's mean loss: the
+            loss scale of now times the number of ranks, each of which averages over its share.
         parameters: by name, tied ones once, frozen ones too. One that a parametrization (`torch.nn.utils.parametrize`)
             computes a weight from is named after it: `0.weight`, or `0.weight.original1` where there are several.
         matrices: what gives each weight of two or more dimensions, under the name of its parameter; embeddings and
             convolution kernels count. A parametrized weight is what its layer works with in eval, under the name of
             that of its parameters which has its shape.
         leaves: the modules without children, by name; a layer with a parametrized weight is one.
+        joins: those leaf modules that are a `BranchJoin`, by their position.
         attentions: the attention layers, by name.
         heads: names of their heads, layer after layer: `blocks.0.attention#0`.
         device: where vectors of results are put together: the first parameter's.
@@ -53,9 +63,11 @@ class Network:
     optimizer: torch.optim.Optimizer
     probe_loss: Callable[[], Tensor] | None = None
     probe_batch: ProbeBatch | None = None
+    signal_scale: Callable[[], float | Tensor] = lambda: 1.0
     parameters: dict[str, nn.Parameter] = field(init=False)
     matrices: dict[str, Callable[[], Tensor]] = field(init=False)
     leaves: dict[str, nn.Module] = field(init=False)
+    joins: dict[int, nn.Module] = field(init=False)
     attentions: dict[str, AttentionLayer] = field(init=False)
     heads: list[str] = field(init=False)
     device: torch.device = field(init=False)
@@ -65,6 +77,7 @@ class Network:
         parameters = {_plain(name): parameter for name, parameter in self.model.named_parameters()}
         matrices = _matrices(self.model, parameters)
         leaves = _leaves(self.model)
+        joins = {at: leaf for at, leaf in enumerate(leaves.values()) if callable(getattr(leaf, "summands", None))}
         attentions = {name: layer for name, module in self.model.named_modules() if (layer := attention_layer(module))}
         heads = [f"{name or '(model)'}#{head}" for name, layer in attentions.items() for head in range(layer.heads)]
         device = next(iter(parameters.values())).device if parameters else torch.device("cpu")
@@ -72,6 +85,7 @@ class Network:
             ("parameters", parameters),
             ("matrices", matrices),
             ("leaves", leaves),
+            ("joins", joins),
             ("attentions", attentions),
             ("heads", heads),
             ("device", device),

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gyrostat.probes.base import Need, Probe, Readings
+from gyrostat.probes.hooks import first_tensor
 from gyrostat.probes.network import Network, absent
-from gyrostat.probes.session import first_tensor
 from gyrostat.probes.undisturbed import evaluated, undisturbed
 from gyrostat.spec.probes import ModesProbe, StatisticsProbe
 

@@ -8,10 +8,10 @@ from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from gyrostat.probes.base import PROBES, Need, Probe, Readings
 from gyrostat.probes.footprint import Footprint
+from gyrostat.probes.hooks import Hooks
 from gyrostat.probes.layouts import LayoutBook
 from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network
@@ -71,7 +71,9 @@ class ProbeSession:
         probe_loss: the training loss on the fixed probe batch with the model's current parameters, with its graph; None
             takes that of `probe_batch`. Without either, what needs it is off.
         probe_batch: the fixed probe batch; None switches off what needs more of it than its loss.
-        ranks: how many processes train the model together: the length of axis `rank`.
+        ranks: how many processes train the model together, each on its share of the batch: the length of axis `rank`.
+        loss_scale: what the step's losses are multiplied by before their backward passes, asked for after them; a
+            tensor is not waited for.
 
     Raises:
         ValueError: `scalars` holds a name that the catalogue does not know as a scalar, or that a probe measures.
@@ -88,10 +90,11 @@ class ProbeSession:
         probe_loss: Callable[[], Tensor] | None = None,
         probe_batch: ProbeBatch | None = None,
         ranks: int = 1,
+        loss_scale: Callable[[], float | Tensor] = lambda: 1.0,
     ) -> None:
         if probe_loss is None and probe_batch is not None:
             probe_loss = probe_batch.loss
-        self._network = Network(model, optimizer, probe_loss, probe_batch)
+        self._network = Network(model, optimizer, probe_loss, probe_batch, lambda: loss_scale() * ranks)
         self._sink = sink
         self._probes = _chosen(settings, self._network)
         self._scalars = Scalars(scalars, self._probes.values(), ranks)
@@ -104,8 +107,8 @@ class ProbeSession:
             settings.budget,
         )
         self._recorder = FlightRecorder(recorder.steps, sink) if recorder.enabled else None
-        self._handles: list[RemovableHandle] = []
         self._clock = Stopwatch()
+        self._hooks = Hooks(self._network, self._clock, self._ask)
         self._footprint = Footprint(self._clock, self._held)
         self._tighten = 0
         self._step = 0
@@ -125,7 +128,7 @@ class ProbeSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._detach()
+        self._hooks.detach()
         for probe in self._probes.values():
             probe.begin()  # drops what an unfinished step left
         self._due = []
@@ -137,7 +140,7 @@ class ProbeSession:
         with self._clock:
             if lap := self._clock.lap():
                 self._schedule.observe(lap.outside, lap.inside - sum(self._costs.values()), self._costs)
-            self._detach()
+            self._hooks.detach()
             if step != self._step + 1:
                 self._following = {}
             self._step, self._readings, self._kept, self._costs = step, {}, {}, {}
@@ -150,17 +153,19 @@ class ProbeSession:
                 return
             for probe in list(self._due):
                 self._ask(probe, probe.begin)
-            self._attach()
+            self._hooks.attach(self._due)
 
     def after_forward(self) -> None:
         """The forward passes to measure are over; more may follow before `after_backward`, which implies this."""
-        if self._handles:
+        if self._hooks.on_modules:
             with self._clock:
-                self._detach()
+                self._hooks.detach_modules()
 
     def after_backward(self) -> None:
         """Gradients are final: unscaled, of all micro-batches, not yet clipped."""
-        self.after_forward()
+        if self._hooks.attached:
+            with self._clock:
+                self._hooks.detach()
         for name, kept in list(self._following.items()):
             with self._clock:
                 self._ask(self._probes[name], self._probes[name].after_next_backward, kept=kept)
@@ -298,6 +303,7 @@ class ProbeSession:
         name = probe.settings.name
         self._probes.pop(name, None)
         self._due = [other for other in self._due if other is not probe]
+        self._hooks.drop(probe)
         self._schedule.drop(name)
         self._costs.pop(name, None)
         self._following.pop(name, None)
@@ -305,64 +311,11 @@ class ProbeSession:
         reason = f"{type(error).__name__}: {error}"[:1000]
         self._sink.event("probe_disabled", self._step, {"probe": name, "reason": reason, "traceback": trace})
 
-    def _attach(self) -> None:
-        if self._due_with(Need.OUTPUTS) or self._due_with(Need.INPUTS):
-            for leaf, module in enumerate(self._network.leaves.values()):
-                self._handles.append(module.register_forward_hook(self._hook(leaf)))
-        if self._due_with(Need.ATTENTION):
-            for position, layer in enumerate(self._network.attentions.values()):
-                hook = self._attention_hook(position)
-                self._handles.append(layer.core.register_forward_hook(hook, with_kwargs=True))
-
     def _held(self) -> tuple[Iterable[object], int]:
         return self._probes.values(), self._recorder.num_bytes if self._recorder else 0
 
     def _due_with(self, need: Need) -> list[Probe]:
         return [probe for probe in self._due if need in probe.needs]
-
-    def _detach(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-
-    def _counts(self) -> bool:
-        """Whether a forward pass is the training's: not one of validation, nor what checkpointing makes once more."""
-        return self._network.model.training and torch._C._current_graph_task_id() == -1
-
-    def _hook(self, leaf: int) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
-            if torch.compiler.is_compiling() or not self._counts():
-                return
-            with self._clock:
-                for probe in self._due_with(Need.INPUTS):
-                    self._ask(probe, lambda probe=probe: probe.called(leaf, arguments))  # type: ignore[misc]
-                tensor = first_tensor(output)
-                if tensor is None or not tensor.is_floating_point():
-                    return
-                self._layouts.see(leaf)
-                detached = tensor.detach()
-                for probe in self._due_with(Need.OUTPUTS):
-                    self._ask(probe, lambda probe=probe: probe.output(leaf, detached))  # type: ignore[misc]
-
-        return hook
-
-    def _attention_hook(self, layer: int) -> Callable[[nn.Module, Any, Any, Any], None]:
-        def hook(module: nn.Module, arguments: Any, named: Any, output: Any) -> None:
-            if torch.compiler.is_compiling() or not self._counts():
-                return
-            with self._clock:
-                for probe in self._due_with(Need.ATTENTION):
-                    self._ask(probe, lambda probe=probe: probe.attended(layer, arguments, named))  # type: ignore[misc]
-
-        return hook
-
-
-def first_tensor(output: Any) -> Tensor | None:
-    """The tensor that a module's output is, or the first one in its tuple, list or mapping; else None."""
-    if isinstance(output, Tensor):
-        return output
-    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
-    return next((part for part in parts if isinstance(part, Tensor)), None)
 
 
 def _chosen(settings: Probes, network: Network) -> dict[str, Probe]:

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn.modules.conv import _ConvNd
 
 from gyrostat.probes.base import Need, Probe, Readings
+from gyrostat.probes.hooks import first_tensor
 from gyrostat.probes.lipschitz import LipschitzBound
 from gyrostat.probes.network import Network, absent, index
 from gyrostat.probes.norms import norms
 from gyrostat.probes.operators import geometry, is_matrix, of_convolutions, of_matrices
-from gyrostat.probes.session import first_tensor
 from gyrostat.probes.singular import Gram, largest_singular_values, power_iterations
 from gyrostat.probes.warmstart import WarmStarts
 from gyrostat.spec.probes import SpectralProbe

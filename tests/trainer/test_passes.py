@@ -89,6 +89,22 @@ def test_a_pass_before_the_last_is_unscaled_too():
     assert passes.step() == {"precision.loss_scale": 1024.0, "precision.overflow": 0.0}
 
 
+def test_backward_signals_do_not_show_the_loss_scale(tmp_path):
+    found = []
+    for precision in ("fp32", {"kind": "fp16", "initial_scale": 1024.0}):
+        given = document(
+            "digits-mlp",
+            precision=precision,
+            accumulation={"steps": 2},
+            steps=1,
+            probes=NO_PROBES | {"signals": {"every": 1}},
+        )
+        recording = trained(given, tmp_path)
+        found.append(recording.frames[1]["activation.gradient_rms"])
+    assert len(found[0]) > 3
+    np.testing.assert_allclose(found[1], found[0], rtol=0.03)
+
+
 def test_an_overflow_leaves_the_step_out_halves_the_scale_and_is_told(tmp_path):
     given = document("digits-mlp", precision=OVERFLOWING, steps=20, probes={"gradients": {"every": 1}})
     recording = trained(given, tmp_path)

@@ -54,9 +54,16 @@ class Join(nn.Module, ABC):
             branch = dropout.stochastic_depth(branch, self.survival)
         return self.joined(branch, skipped)
 
-    @abstractmethod
     def joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
         """Both together: the maths of the connection."""
+        return torch.add(*self.summands(branch, skipped))
+
+    @abstractmethod
+    def summands(self, branch: Tensor, skipped: Tensor) -> tuple[Tensor, Tensor]:
+        """What each of both brings into the output.
+
+        It is by this method that probes know of branch and trunk (`gyrostat.probes.network.BranchJoin`).
+        """
 
     def log_joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
         """Logarithm of a Lipschitz constant of the whole, from those of the branch and of what it skips.
@@ -70,9 +77,9 @@ class Join(nn.Module, ABC):
 class Sum(Join):
     """y = F(x) + x (He et al. 2015, arXiv 1512.03385, eq. 1)."""
 
-    def joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
-        """The sum of both."""
-        return torch.add(branch, skipped)
+    def summands(self, branch: Tensor, skipped: Tensor) -> tuple[Tensor, Tensor]:
+        """Both as they are."""
+        return branch, skipped
 
     def log_joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
         """Of a sum at most the sum."""
@@ -97,10 +104,10 @@ class Gate(Join):
         weigh = functional.linear if self.weight.ndim == 2 else functional.conv2d
         return torch.sigmoid(weigh(skipped, self.weight, self.bias))
 
-    def joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
+    def summands(self, branch: Tensor, skipped: Tensor) -> tuple[Tensor, Tensor]:
         """Each feature between what was skipped (T = 0) and the branch (T = 1)."""
         gate = self.gate(skipped)
-        return branch * gate + skipped * (1 - gate)
+        return branch * gate, skipped * (1 - gate)
 
 
 @CONNECTIONS.implements(Dense)
@@ -115,6 +122,10 @@ class Concatenation(Join):
         """Both side by side, what was skipped first."""
         return torch.cat((skipped, branch), self._axis)
 
+    def summands(self, branch: Tensor, skipped: Tensor) -> tuple[Tensor, Tensor]:
+        """Both as they are."""
+        return branch, skipped
+
     def log_joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
         """Side by side squares add up."""
         return torch.logaddexp(2 * branch, 2 * skipped) / 2
@@ -125,9 +136,9 @@ class ScaledSum(Join):
 
     scale: nn.Parameter
 
-    def joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
-        """What was skipped, and the scaled branch."""
-        return skipped + self.scale * branch
+    def summands(self, branch: Tensor, skipped: Tensor) -> tuple[Tensor, Tensor]:
+        """The scaled branch, and what was skipped."""
+        return self.scale * branch, skipped
 
     def log_joined(self, branch: Tensor, skipped: Tensor) -> Tensor:
         """As of a sum, of the branch times the largest |γ|."""

@@ -54,6 +54,10 @@ class Arithmetic:
         """What to differentiate in place of `loss`."""
         return loss
 
+    def loss_scale(self) -> float | Tensor:
+        """What `scaled` multiplies by; a tensor on the device is not waited for."""
+        return 1.0
+
     def unscale(self, optimizer: optim.Optimizer, *, last: bool = True) -> None:
         """Makes the gradients that were summed up those of the loss. `last`: the step is made with these."""
         return
@@ -94,6 +98,10 @@ class ScaledArithmetic(Arithmetic):
         """The loss times the scale."""
         return self._scaler.scale(loss)
 
+    def loss_scale(self) -> float | Tensor:
+        """The scale of this step, until `step` changes it."""
+        return self._scaler.scale(torch.ones((), device=self._device))
+
     def unscale(self, optimizer: optim.Optimizer, *, last: bool = True) -> None:
         """Divides the gradients by the scale; those of the last pass are looked through for what is not finite."""
         if last:
@@ -102,7 +110,7 @@ class ScaledArithmetic(Arithmetic):
         # GradScaler unscales only once a step. An overflow here needs no note: whatever is made of a gradient that is
         # not finite leads to a last pass that is not finite either.
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        torch._foreach_mul_(gradients, 1 / self._scaler.scale(torch.ones((), device=self._device)))
+        torch._foreach_mul_(gradients, 1 / self.loss_scale())
 
     def step(self, optimizer: optim.Optimizer) -> dict[str, float]:
         """A step where the gradient is finite, none otherwise; the scale follows."""

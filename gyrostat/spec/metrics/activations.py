@@ -1,6 +1,6 @@
-"""What modules put out."""
+"""What modules put out, and the gradients that come back to it."""
 
-from gyrostat.spec.metrics.base import FORWARD, Metric
+from gyrostat.spec.metrics.base import BACKWARD, FORWARD, Metric
 
 METRICS = (
     Metric(name="activation.mean", unit="1", axis="module", stage=FORWARD,
@@ -11,4 +11,41 @@ METRICS = (
            description="Largest magnitude of the module's output."),
     Metric(name="activation.zero_fraction", unit="1", axis="module", stage=FORWARD,
            description="Share of exact zeros in the module's output."),
+    Metric(name="activation.nonfinite_count", unit="1", axis="module", stage=FORWARD,
+           description="Elements of the module's output that are NaN or infinite."),
+    Metric(name="activation.kurtosis", unit="1", axis="module", stage=FORWARD, log=True,
+           description="⟨(x − ⟨x⟩)⁴⟩ / ⟨(x − ⟨x⟩)²⟩² over all elements of the module's output: 3 of a normal "
+                       "distribution, 1 at least; the more, the heavier its tails. Absent of a constant output.",
+           source="Bondarenko et al. 2023, arXiv 2306.12929, section 5: kurtosis as a measure of outliers"),
+    Metric(name="activation.saturated_fraction", unit="1", axis="module", stage=FORWARD,
+           description="Share of the output of a bounded activation that lies nearer to a bound than 1 % of its range "
+                       "(`probes.activations.saturation`): |y| ≥ 0.98 of tanh and softsign, outside of (0.01, 0.99) of "
+                       "sigmoid; at a bound of hardtanh and hardsigmoid, at the upper one of ReLU6. Absent of others.",
+           source="Glorot and Bengio 2010, section 3; Rakitianskaia and Engelbrecht 2015, IEEE SSCI"),
+    Metric(name="activation.dead_fraction", unit="1", axis="module", stage=FORWARD,
+           description="Share of the units (channels of images, features of sequences) whose output was exactly 0 at "
+                       "every sample and position of the last 10 measurements (`probes.activations.window`), or of all "
+                       "so far where they are fewer. Absent of outputs without units.",
+           source="Sokar et al. 2023, arXiv 2302.12902, definition 3.1 with τ = 0; Lu et al. 2019, arXiv 1903.06733"),
+    Metric(name="activation.outlier_channels", unit="1", axis="module", stage=FORWARD, log=True,
+           description="Largest root mean square of a unit or channel over the (lower) median of all of them: 1 where "
+                       "all are alike. Absent where the median is 0, and of outputs without units.",
+           source="Xiao et al. 2022, arXiv 2211.10438, section 3; Sun et al. 2024, arXiv 2402.17762, section 2"),
+    Metric(name="activation.gradient_rms", unit="1", axis="module", stage=BACKWARD, log=True,
+           description="Root mean square of the loss's gradient with respect to the module's output, over all its "
+                       "elements. It falls as one over the batch's size, since the loss is a mean. Absent where no "
+                       "gradient came.",
+           source="Glorot and Bengio 2010, section 4.2"),
+    Metric(name="activation.branch_to_trunk", unit="1", axis="module", stage=FORWARD, log=True,
+           description="Where a residual branch is joined: root mean square of what the branch adds (scaled or gated, "
+                       "before stochastic depth drops any) over that of what it is added to. Absent of all else.",
+           source="De and Smith 2020, arXiv 2002.10444, section 2"),
+    Metric(name="activation.effective_rank", unit="1", axis="module", stage=FORWARD,
+           description="exp(−Σ p·ln p), p = σ/Σσ, of the singular values of the module's output as rows by features, "
+                       "nothing subtracted: of at most 128 evenly spread rows (samples, positions, pixels) and 128 "
+                       "features (`probes.ranks`), of its first call in the step.",
+           source="Roy and Vetterli 2007, EUSIPCO, definition 1"),
+    Metric(name="activation.stable_rank", unit="1", axis="module", stage=FORWARD,
+           description="Σσ²/σ₁² of the same singular values.",
+           source="Rudelson and Vershynin 2007, Journal of the ACM 54, section 1.1"),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from gyrostat.spec.catalogue import Settings
-from gyrostat.spec.probes.activations import ActivationsProbe
+from gyrostat.spec.probes.activations import ActivationsProbe, BranchesProbe, RanksProbe, SignalsProbe
 from gyrostat.spec.probes.attention import AttentionProbe
 from gyrostat.spec.probes.base import PROBES, Cost, Probe
 from gyrostat.spec.probes.curvature import CurvatureProbe
@@ -22,6 +22,7 @@ __all__ = [
     "PROBES",
     "ActivationsProbe",
     "AttentionProbe",
+    "BranchesProbe",
     "ConditionProbe",
     "Cost",
     "CurvatureProbe",
@@ -33,9 +34,11 @@ __all__ = [
     "ModesProbe",
     "Probe",
     "Probes",
+    "RanksProbe",
     "Recorder",
     "RepresentationProbe",
     "SecondMomentProbe",
+    "SignalsProbe",
     "SpectralProbe",
     "StatisticsProbe",
     "WeightsProbe",
@@ -58,7 +61,13 @@ class Probes(Settings):
     second_moment: SecondMomentProbe = SecondMomentProbe()
     """Lag of what adaptive optimizers divide by."""
     activations: ActivationsProbe = ActivationsProbe()
-    """Activation scales."""
+    """Scale and shape of activations; zeros, saturation, dead units, outlier channels."""
+    signals: SignalsProbe = SignalsProbe()
+    """Backward signals."""
+    branches: BranchesProbe = BranchesProbe()
+    """Residual branches against their trunk."""
+    ranks: RanksProbe = RanksProbe()
+    """Effective and stable rank of activations."""
     attention: AttentionProbe = AttentionProbe()
     """Entropy and largest logit of attention heads."""
     spectral: SpectralProbe = SpectralProbe()

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from gyrostat.probes import ProbeSession
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.spec.attention import LogitSoftCap, MultiHead, QkNorm
+from gyrostat.spec.connections import Highway
 from gyrostat.spec.probes import PROBES, Probes
-from trainer.stabilizers import attention
+from trainer.stabilizers import attention, connections
 
 
 def perceptron() -> nn.Module:
@@ -27,19 +28,20 @@ def convolutional() -> nn.Module:
 
 
 class Attentive(nn.Module):
-    """Causal attention that the attention probe looks into, with a fused kernel and with a cap, and dropout."""
+    """Causal attention that the attention probe looks into, with a fused kernel and with a cap, in a gated branch."""
 
     def __init__(self) -> None:
         super().__init__()
         cap = {"qk_norm": QkNorm(), "logit_soft_cap": LogitSoftCap(cap=2.0)}
         self.first = attention.build(MultiHead(heads=2), 6, causal=True)
         self.second = attention.build(MultiHead(heads=3, **cap), 6, causal=True)
+        self.join = connections.build(Highway(), 6, dims=1, survival=0.5)
         self.drop = nn.Dropout(0.2)
         self.head = nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.unsqueeze(1) * torch.arange(1.0, 4.0).unsqueeze(1)
-        return self.head(self.drop(x + self.second(self.first(x))).mean(1))  # type: ignore[no-any-return]
+        return self.head(self.drop(self.join(self.second(self.first(x)), x)).mean(1))  # type: ignore[no-any-return]
 
 
 class Recurrent(nn.Module):
@@ -119,7 +121,7 @@ def test_losses_gradients_weights_buffers_and_random_numbers_are_bit_identical(
     expected -= {"curvature.preconditioned_sharpness", "update.second_moment_lag"} if optimizer == "sgd" else set()
     # vectors are no maps, and sequences of equal places have no frequency
     expected -= {"representation.frequency_centroid"} if model in ("mlp", "attention") else set()
-    lacking = set() if model == "own attention" else set(PROBES["attention"].metrics)
+    lacking = set() if model == "own attention" else {*PROBES["attention"].metrics, *PROBES["branches"].metrics}
     lacking |= set() if model == "cnn" else {metric for metric in expected if metric.startswith("normalization.")}
     lacking |= {"weight.lipschitz_bound"} if "attention" in model else set()
     assert measured >= expected - lacking

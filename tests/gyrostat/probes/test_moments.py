@@ -143,7 +143,14 @@ def test_transposed_expanded_and_channels_last_tensors_are_read_whole(
         monkeypatch.setattr(kernels, "library", None)
     base = torch.arange(24.0).reshape(2, 3, 4)
     images = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
-    several = (base.transpose(0, 2), base[:, ::2], base[:, :1].expand(2, 5, 4), images, torch.tensor(2.0))
+    several = (
+        base.transpose(0, 2),
+        base[:, ::2],
+        base[:, :1].expand(2, 5, 4),
+        images,
+        torch.tensor(2.0),
+        torch.tensor(3.0).expand(4, 5),
+    )
     for tensor in several:
         for value, wanted, scale in zip(moments(tensor), reference(tensor), scales(tensor), strict=True):
             assert value == pytest.approx(wanted, abs=5e-6 * scale)

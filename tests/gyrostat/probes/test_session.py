@@ -50,7 +50,7 @@ def test_without_a_budget_each_probe_keeps_exactly_its_cadence(
     watching, model, optimizer = session
     losses = [run_step(watching, step, model, optimizer, lambda: loss_of(model)) for step in range(1, 101)]
     for kind in spec.PROBES.values():
-        if registry.PROBES[kind.name].needs & {Need.ATTENTION, Need.PROBE_BATCH}:
+        if registry.PROBES[kind.name].needs & {Need.ATTENTION, Need.BRANCHES, Need.PROBE_BATCH}:
             continue
         every, start = kind().every, [1] if kind.at_start else []
         for metric in set(kind.metrics) - {*OF_ADAPTIVE, *spec.StatisticsProbe.metrics}:
