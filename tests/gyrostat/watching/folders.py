@@ -43,12 +43,14 @@ def left_in(folder: Path | None) -> Left:
             batch = codec.decode_msgpack(record.payload)
             for row, step in enumerate(batch.steps):
                 left.epochs[int(step)] = float(batch.epochs[row])
-                assert int(step) not in left.frames
-                left.frames[int(step)] = {
+                frame = left.frames.setdefault(int(step), {})  # the flight recorder sends more of a step later
+                found = {
                     column.metric: column.values[list(column.rows).index(row)]
                     for column in batch.columns
                     if row in column.rows
                 }
+                assert not frame.keys() & found.keys()
+                frame |= found
     spool.close()
     return left
 
