@@ -222,7 +222,10 @@ class _Training:
             self.keeper.keep(regular=last or step % spec.checkpoints.every == 0)
 
     def _gradient(self, step: int) -> dict[str, Tensor]:
-        return self.passes.gradient(self.task.batch(step - 1), after_forward=self.probes.after_forward)
+        probes, batch = self.probes, self.task.batch(step - 1)
+        return self.passes.gradient(
+            batch, after_forward=probes.after_forward, after_micro_batch=probes.after_micro_batch
+        )
 
     def _update(self, step: int) -> dict[str, float]:
         """The optimizer's step; one that the precision leaves out is told, the first of several in a row."""

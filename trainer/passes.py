@@ -30,6 +30,10 @@ class Objective(nn.Module):
             return self._task.loss(self.model, batch)
 
 
+def _unwatched(samples: int, **circumstances: Any) -> None:
+    """Nobody looks at micro-batches."""
+
+
 class Passes:
     """Computes the gradient of a step's mean loss, and makes the step.
 
@@ -45,14 +49,21 @@ class Passes:
         if spec.distributed is not None and ranks.size > 1:
             self._objective = replicated(spec.distributed, self._objective)
 
-    def gradient(self, batch: Batch, *, after_forward: Callable[[], None]) -> dict[str, Tensor]:
+    def gradient(
+        self,
+        batch: Batch,
+        *,
+        after_forward: Callable[[], None],
+        after_micro_batch: Callable[..., None] = _unwatched,
+    ) -> dict[str, Tensor]:
         """Leaves the gradient that the optimizer wants; answers loss and measures at the weights themselves.
 
         For sharpness-aware minimization that is the gradient at θ + ε, from a second run over the same batch with the
-        same random numbers; `after_forward` is called before it, and after the only one.
+        same random numbers; `after_forward` is called before it, and after the only one. `after_micro_batch` is that of
+        `ProbeSession`, called in the run whose gradient the optimizer is given.
         """
         if not isinstance(self._optimizer, Sam):
-            measured = self.run(batch)
+            measured = self.run(batch, after_micro_batch=after_micro_batch)
             after_forward()
             return measured
         on_device = [self._device] if self._device.type == "cuda" else []
@@ -60,10 +71,12 @@ class Passes:
             measured = self.run(batch, last=False)
         after_forward()
         with self._optimizer.ascended(self._model):
-            self.run(batch)
+            self.run(batch, after_micro_batch=after_micro_batch)
         return measured
 
-    def run(self, batch: Batch, *, last: bool = True) -> dict[str, Tensor]:
+    def run(
+        self, batch: Batch, *, last: bool = True, after_micro_batch: Callable[..., None] = _unwatched
+    ) -> dict[str, Tensor]:
         """Adds up the true gradient of the whole batch's mean loss; answers loss and measures, not waited for.
 
         "True" is unscaled, of all micro-batches and all ranks. Each rank is given the whole batch and computes its
@@ -72,10 +85,13 @@ class Passes:
         totals: dict[str, Tensor] = {}
         parts = list(micro_batches(self._accumulation, batch))
         for number, (part, weight) in enumerate(parts, start=1):
-            with self._pass(reduce=number == len(parts)):
+            reduce, own = number == len(parts), self._ranks.share(part)
+            with self._pass(reduce=reduce):
                 # a share of each micro-batch: joint statistics are then of the same samples as in one process
-                loss, measured = self._objective(*self._ranks.share(part))
+                loss, measured = self._objective(*own)
                 self.numbers.scaled(loss * weight).backward()  # type: ignore[no-untyped-call]
+            reduced = reduce and self._ranks.size > 1
+            after_micro_batch(len(own[0]), scale=self.numbers.loss_scale(), reduced=reduced)
             for name, value in {"loss.train": loss.detach(), **measured}.items():
                 totals[name] = value * weight + totals[name] if name in totals else value * weight
         self.numbers.unscale(self._optimizer, last=last)

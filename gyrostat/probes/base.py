@@ -3,6 +3,7 @@
 import enum
 from abc import ABC
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -25,9 +26,27 @@ class Need(enum.Enum):
     ATTENTION = "what attention layers attend with, through forward hooks"
     SIGNALS = "the gradients with respect to the leaf modules' outputs, through hooks on these"
     BRANCHES = "what is joined where a branch meets its trunk, through forward hooks"
+    MICRO_BATCHES = "a call after the backward pass of each micro-batch"
     NEXT_GRADIENT = "a call at the step right after a due one, too"
     PROBE_LOSS = "the training loss on the fixed probe batch"
     PROBE_BATCH = "the fixed probe batch itself, and the loss of any part of it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatch:
+    """A part of a step's batch whose backward pass is done: the gradients hold the sum of all so far.
+
+    Attributes:
+        samples: how many it has; of its mean loss, its share of all samples of the step was differentiated.
+        scale: what the loss was multiplied by beside that, and the gradients will be divided by.
+        reduced: whether its backward pass took the mean over ranks, so that what it added cannot be told apart.
+        ranks: how many processes have parts of as many samples.
+    """
+
+    samples: int
+    scale: float | Tensor = 1.0
+    reduced: bool = False
+    ranks: int = 1
 
 
 class Probe(ABC):
@@ -36,9 +55,9 @@ class Probe(ABC):
     Once, before the first step, the session calls `start`. At a step that is due it calls, in this order: `begin`;
     `output` for each leaf module's output (only with `Need.OUTPUTS`); `attended` for each call of an attention layer
     (only with `Need.ATTENTION`); `joins` where a branch is joined (only with `Need.BRANCHES`); `signal` for each
-    gradient that reaches an output (only with `Need.SIGNALS`); `after_backward`; `after_clip`, where gradients are
-    clipped; `after_update`. Results must not be changed afterwards, and must not make the host wait for the device,
-    unless the probe is a dear one or says so.
+    gradient that reaches an output (only with `Need.SIGNALS`); `after_micro_batch` (only with `Need.MICRO_BATCHES`);
+    `after_backward`; `after_clip`, where gradients are clipped; `after_update`. Results must not be changed afterwards,
+    and must not make the host wait for the device, unless the probe is a dear one or says so.
     """
 
     settings_type: ClassVar[type[spec.Probe]]
@@ -84,6 +103,10 @@ class Probe(ABC):
 
     def joins(self, leaf: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         """The leaf module at this position, a `BranchJoin`, is called so; nothing of it is to be kept or changed."""
+        return
+
+    def after_micro_batch(self, part: MicroBatch) -> None:
+        """The backward pass of a micro-batch is done, the last of a step included; only with `Need.MICRO_BATCHES`."""
         return
 
     def after_backward(self) -> Readings:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gyrostat.probes.base import PROBES, Need, Probe, Readings
+from gyrostat.probes.base import PROBES, MicroBatch, Need, Probe, Readings
 from gyrostat.probes.footprint import Footprint
 from gyrostat.probes.hooks import Hooks
 from gyrostat.probes.layouts import LayoutBook
@@ -50,6 +50,7 @@ class ProbeSession:
 
         session.begin_step(step)            # the first is 1
         loss.backward()                     # forward and backward passes of all micro-batches
+        session.after_micro_batch(len(x))   # only where there are several: after the backward pass of each
         session.after_backward()            # gradients are final and unscaled, not yet clipped
         session.after_clip()                # only where gradients are clipped
         optimizer.step()
@@ -92,15 +93,14 @@ class ProbeSession:
         ranks: int = 1,
         loss_scale: Callable[[], float | Tensor] = lambda: 1.0,
     ) -> None:
-        if probe_loss is None and probe_batch is not None:
-            probe_loss = probe_batch.loss
+        probe_loss = probe_batch.loss if probe_loss is None and probe_batch is not None else probe_loss
         self._network = Network(model, optimizer, probe_loss, probe_batch, lambda: loss_scale() * ranks)
         self._sink = sink
         self._probes = _chosen(settings, self._network)
         self._scalars = Scalars(scalars, self._probes.values(), ranks)
         if self._probes and self._network.device.type == "cpu":
             kernels.prepare()
-        self._layouts = LayoutBook(self._network, scalars, ranks)
+        self._ranks, self._layouts = ranks, LayoutBook(self._network, scalars, ranks)
         recorder = settings.recorder
         self._schedule = Schedule(
             {name: _plan(probe.settings, settings.budget, recorder.enabled) for name, probe in self._probes.items()},
@@ -160,6 +160,18 @@ class ProbeSession:
         if self._hooks.on_modules:
             with self._clock:
                 self._hooks.detach_modules()
+
+    def after_micro_batch(self, samples: int, *, scale: float | Tensor = 1.0, reduced: bool = False) -> None:
+        """The backward pass of a micro-batch with so many `samples` is done: of a run that the step is made with.
+
+        The loss was their mean, times their share of this process's samples of the step, times `scale` (a loss scale);
+        `reduced`, as in the last pass of `DistributedDataParallel`: gradients became the ranks' mean in it.
+        """
+        if wanting := self._due_with(Need.MICRO_BATCHES):
+            part = MicroBatch(samples=samples, scale=scale, reduced=reduced, ranks=self._ranks)
+            with self._clock:
+                for probe in wanting:
+                    self._ask(probe, lambda probe=probe: probe.after_micro_batch(part))  # type: ignore[misc]
 
     def after_backward(self) -> None:
         """Gradients are final: unscaled, of all micro-batches, not yet clipped."""

@@ -105,6 +105,45 @@ def test_backward_signals_do_not_show_the_loss_scale(tmp_path):
     np.testing.assert_allclose(found[1], found[0], rtol=0.03)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "sam"])
+def test_each_micro_batch_of_the_gradient_that_counts_is_told_with_what_it_was_scaled_by(optimizer):
+    given = document("digits-mlp", precision={"kind": "fp16", "initial_scale": 64.0}, accumulation={"steps": 4})
+    task, passes, _ = passes_of({**given, "optimizer": optimizer})
+    batch, told = task.batch(0), []
+
+    def note(samples, *, scale, reduced):
+        told.append((samples, float(scale), reduced, gradient(task.model)))
+
+    passes.gradient(batch, after_forward=lambda: None, after_micro_batch=note)
+    size = len(batch[0])
+    assert [samples for samples, *_ in told] == [len(part) for part in batch[0].tensor_split(4)]
+    assert {(scale, reduced) for _, scale, reduced, _ in told} == {(64.0, False)}
+    for name, whole in gradient(task.model).items():
+        torch.testing.assert_close(told[-1][-1][name] / 64, whole, rtol=0, atol=0, msg=name)
+        assert not torch.equal(told[0][-1][name], told[1][-1][name]), name
+    assert sum(samples for samples, *_ in told) == size
+
+
+def test_the_noise_of_a_training_is_measured_from_its_micro_batches_and_else_from_the_probe_batch(tmp_path):
+    probes = {**NO_PROBES, "gradient_noise": {"every": 2, "parts": 4}}
+    small = {"model": {"norm": None, "width": 16}, "data": {"batch_size": 32}, "schedule": "constant", "steps": 4}
+    found = []
+    for number, accumulation in enumerate(({"steps": 1}, {"steps": 4}, {"steps": 4})):
+        precision = {"kind": "fp16", "initial_scale": 256.0} if number == 2 else {"kind": "fp32"}
+        given = document("digits-mlp", **small, probes=probes, accumulation=accumulation, precision=precision)
+        given["probes"]["budget"] = None
+        recording = trained(given, tmp_path / str(number))
+        assert not [event for event in recording.events if event[0] == "probe_disabled"]
+        found.append([recording.scalars(f"gradient.{name}") for name in ("noise_trace", "signal")])
+        assert all(set(values) == {2, 4} for values in found[-1])
+    of_probe_batch, of_parts, in_float16 = found
+    for step in (2, 4):
+        for exact, rounded in zip(of_parts, in_float16, strict=True):
+            assert rounded[step] == pytest.approx(exact[step], rel=0.1), "the loss scale is out of it"
+        # of other samples, in four groups
+        assert 0.2 < of_probe_batch[0][step] / of_parts[0][step] < 5
+
+
 def test_an_overflow_leaves_the_step_out_halves_the_scale_and_is_told(tmp_path):
     given = document("digits-mlp", precision=OVERFLOWING, steps=20, probes={"gradients": {"every": 1}})
     recording = trained(given, tmp_path)

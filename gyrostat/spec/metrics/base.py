@@ -46,6 +46,14 @@ GRADIENT = Stage(
     scale="of the mean loss of the whole batch, without the loss scale",
     reduction="all micro-batches added up, mean over ranks",
 )
+PARTS = Stage(
+    name="parts",
+    when="at the weights of the step, before the update; where the run has no micro-batches, in passes of its own: "
+    "dropout off, float32 or wider",
+    scale="of mean losses, without the loss scale",
+    reduction="micro-batches apart from each other, of several ranks rank 0's against the whole batch; where the run "
+    "has none, equal parts of the fixed probe batch, rank 0 alone",
+)
 CLIPPED = Stage(
     name="clipped",
     when="after clipping, before gradient noise and the update",
@@ -83,7 +91,7 @@ PROCESS = Stage(
     reduction="rank 0's process",
 )
 
-STAGES = (BATCH, FORWARD, BACKWARD, GRADIENT, CLIPPED, UPDATED, LANDSCAPE, FEATURES, VALIDATION, PROCESS)
+STAGES = (BATCH, FORWARD, BACKWARD, GRADIENT, PARTS, CLIPPED, UPDATED, LANDSCAPE, FEATURES, VALIDATION, PROCESS)
 
 
 @dataclass(frozen=True, kw_only=True)

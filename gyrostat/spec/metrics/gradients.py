@@ -1,6 +1,6 @@
 """Gradients."""
 
-from gyrostat.spec.metrics.base import CLIPPED, GRADIENT, Metric
+from gyrostat.spec.metrics.base import CLIPPED, GRADIENT, PARTS, Metric
 
 METRICS = (
     Metric(name="gradient.norm", unit="1", axis="parameter", stage=GRADIENT, log=True,
@@ -27,6 +27,26 @@ METRICS = (
                        "gradient shrinks on its way back to the input, below 0 it grows. Norms of 0 and such that are "
                        "not finite do not take part; absent where fewer than two are left.",
            source="In the manner of Glorot and Bengio 2010, section 4.2"),
+    Metric(name="gradient.signal_to_noise", unit="1", axis="parameter", stage=PARTS, log=True,
+           description="‖μ‖²·B/tr Σ of each parameter: the squared length of its true gradient over the variance that "
+                       "the mean over the batch's B samples has, both as unbiased estimates from one step. Below 1 "
+                       "noise is most of the gradient; near 0 an estimate may be negative. Absent where the parts do "
+                       "not differ.",
+           source="McCandlish et al. 2018, arXiv 1812.06162, appendix A.1, of one parameter"),
+    Metric(name="gradient.noise_scale", unit="1", axis="run", stage=PARTS, log=True,
+           description="B_simple = tr Σ/‖μ‖² in samples, of all parameters together: a batch much smaller than this "
+                       "is mostly noise, one much larger gains little. The ratio of exponential averages of both "
+                       "parts over the measurements; absent while that of ‖μ‖² is not positive.",
+           source="McCandlish et al. 2018, arXiv 1812.06162, eq. 2.9 and appendix A.1"),
+    Metric(name="gradient.noise_trace", unit="1", axis="run", stage=PARTS, log=True,
+           description="tr Σ, the summed variances of one sample's gradient: unbiased, of this step alone. Of b_i "
+                       "samples each that differ, (s − ‖G‖²)/(k/Σb_i − 1/B) with s = Σ b_i‖g_i‖²/Σb_i over the k parts "
+                       "seen, and G the gradient of all B.",
+           source="McCandlish et al. 2018, arXiv 1812.06162, appendix A.1"),
+    Metric(name="gradient.signal", unit="1", axis="run", stage=PARTS, log=True,
+           description="‖μ‖², the squared length of the true gradient: ‖G‖² − tr Σ/B, unbiased, of this step alone; "
+                       "negative where noise hides it.",
+           source="McCandlish et al. 2018, arXiv 1812.06162, appendix A.1"),
     Metric(name="gradient.clipped_norm", unit="1", axis="run", stage=CLIPPED, log=True,
            description="√Σ‖g‖² over all parameters, after clipping; only where the spec clips."),
     Metric(name="gradient.clip_factor", unit="1", axis="run", stage=CLIPPED,

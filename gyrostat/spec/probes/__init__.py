@@ -8,6 +8,7 @@ from gyrostat.spec.probes.attention import AttentionProbe
 from gyrostat.spec.probes.base import PROBES, Cost, Probe
 from gyrostat.spec.probes.curvature import CurvatureProbe
 from gyrostat.spec.probes.direction import DirectionProbe
+from gyrostat.spec.probes.gradient_noise import GradientNoiseProbe
 from gyrostat.spec.probes.gradients import GradientsProbe
 from gyrostat.spec.probes.kernel import KernelProbe
 from gyrostat.spec.probes.lipschitz import InputGradientProbe
@@ -28,6 +29,7 @@ __all__ = [
     "CurvatureProbe",
     "DirectionProbe",
     "DistanceProbe",
+    "GradientNoiseProbe",
     "GradientsProbe",
     "InputGradientProbe",
     "KernelProbe",
@@ -56,6 +58,8 @@ class Probes(Settings):
     """Sizes of gradients."""
     direction: DirectionProbe = DirectionProbe()
     """How far gradients turn."""
+    gradient_noise: GradientNoiseProbe = GradientNoiseProbe()
+    """Noise of the gradient's samples."""
     weights: WeightsProbe = WeightsProbe()
     """Weight norms and update ratios."""
     second_moment: SecondMomentProbe = SecondMomentProbe()
