@@ -119,6 +119,7 @@ class _Training:
                 *METRICS,
                 *own,
                 "gradient.clip_factor",
+                "gradient.clipped_fraction",
             ),
             probe_batch=_probe_batch(spec, task),  # the session decides which probes need it
             ranks=ranks.size,
@@ -198,7 +199,7 @@ class _Training:
 
         # A loss that is not finite ends nothing: the user asked for so many steps, and detectors do the judging.
         if (clipped := gradients.clip(task.model.parameters(), _clipping(spec, self.done))) is not None:
-            scalars["gradient.clip_factor"] = clipped
+            scalars |= {"gradient.clip_factor": clipped.factor, "gradient.clipped_fraction": clipped.fraction}
             probes.after_clip()
         if spec.noise.gradient is not None:
             source = generator(spec.seed, "gradient noise", step - 1)

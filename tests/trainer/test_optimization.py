@@ -163,6 +163,11 @@ def test_what_clipping_did_is_on_record_and_nothing_where_nothing_clips(clip, tm
     assert before
     for step, norm in before.items():
         assert factors[step] == pytest.approx(after[step] / norm, rel=1e-5)
+    fractions = recording.scalars("gradient.clipped_fraction")
+    assert set(fractions) == set(factors)
+    for step, fraction in fractions.items():
+        assert (fraction > 0) == (factors[step] < 1)
+        assert clip != "norm" or fraction in (0, 1)
     assert trained(small("sgd", steps=2), tmp_path / "none").scalars("gradient.clip_factor") == {}
 
 

@@ -1,6 +1,7 @@
 """Gradient flow regulators that act between backward and the optimizer (brief section 3)."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,14 +9,27 @@ from torch import Tensor
 from gyrostat.spec.gradients import Clip, ClipAdaptive, ClipNorm, ClipValue
 from trainer.stabilizers.registry import Registry
 
-CLIPS: Registry[Tensor] = Registry("clip")
+
+class Clipped(NamedTuple):
+    """What clipping did, as 0-dim tensors that are not waited for.
+
+    Attributes:
+        factor: ‖g‖₂ after over before; 1 where nothing was clipped, or there was no gradient.
+        fraction: share of the gradients' elements in what was scaled down: by norm all or none, by value the elements
+            beyond the limit, adaptive those of the units beyond their bound.
+    """
+
+    factor: Tensor
+    fraction: Tensor
 
 
-def clip(parameters: Iterable[Tensor], settings: Clip | None) -> Tensor | None:
-    """Clips the gradients in place; answers ‖g‖₂ after over before, as a 0-dim tensor that is not waited for.
+CLIPS: Registry[Clipped] = Registry("clip")
 
-    1 says that nothing was clipped, or that there was no gradient. None clips nothing and answers None. Call it after
-    unscaling and after all micro-batches. Parameters without a gradient are passed over.
+
+def clip(parameters: Iterable[Tensor], settings: Clip | None) -> Clipped | None:
+    """Clips the gradients in place, and tells what that did. None clips nothing and answers None.
+
+    Call it after unscaling and after all micro-batches. Parameters without a gradient are passed over.
     """
     if settings is None:
         return None
@@ -23,8 +37,8 @@ def clip(parameters: Iterable[Tensor], settings: Clip | None) -> Tensor | None:
 
 
 @torch.no_grad()
-def clip_norm(gradients: list[Tensor], max_norm: float) -> Tensor:
-    """Clips in place to g / max(1, ‖g‖₂/τ), ‖g‖₂ over all `gradients` together; answers the factor.
+def clip_norm(gradients: list[Tensor], max_norm: float) -> Clipped:
+    """Clips in place to g / max(1, ‖g‖₂/τ), ‖g‖₂ over all `gradients` together.
 
     Below τ the gradients stay bit for bit: unlike torch's `clip_grad_norm_`, no small constant is added to the norm.
     A gradient with an infinity or NaN is not hidden: with an infinity, what is infinite becomes NaN and the rest 0;
@@ -35,25 +49,26 @@ def clip_norm(gradients: list[Tensor], max_norm: float) -> Tensor:
     factor = 1 / torch.clamp(torch.nn.utils.get_total_norm(gradients) / max_norm, min=1)
     if gradients:
         torch._foreach_mul_(gradients, factor)
-    return factor
+    return Clipped(factor, (factor < 1).to(factor.dtype))
 
 
 @torch.no_grad()
-def clip_value(gradients: list[Tensor], max_value: float) -> Tensor:
-    """Clips each element in place to [−τ, τ]; answers ‖g‖₂ after over before. NaNs stay.
+def clip_value(gradients: list[Tensor], max_value: float) -> Clipped:
+    """Clips each element in place to [−τ, τ]. NaNs stay.
 
     Source: Mikolov 2012, Statistical Language Models Based on Neural Networks, PhD thesis, Brno.
     """
     before = torch.nn.utils.get_total_norm(gradients)
+    beyond = [(gradient.abs() > max_value).sum() for gradient in gradients]
     if gradients:
         torch._foreach_clamp_min_(gradients, -max_value)
         torch._foreach_clamp_max_(gradients, max_value)
-    return _share(torch.nn.utils.get_total_norm(gradients), before)
+    return _compared(gradients, before, beyond)
 
 
 @torch.no_grad()
-def clip_adaptive(parameters: Sequence[Tensor], ratio: float, eps: float) -> Tensor:
-    """Scales each unit's gradient in place to at most λ·max(‖wᵢ‖, ε); answers ‖g‖₂ after over before.
+def clip_adaptive(parameters: Sequence[Tensor], ratio: float, eps: float) -> Clipped:
+    """Scales each unit's gradient in place to at most λ·max(‖wᵢ‖, ε).
 
     A unit is a row of a matrix, a kernel of a convolution, or a whole vector. A unit whose gradient is below the bound
     stays bit for bit. A unit's NaNs make all of it NaN, its infinities NaN and the rest of it 0.
@@ -62,11 +77,14 @@ def clip_adaptive(parameters: Sequence[Tensor], ratio: float, eps: float) -> Ten
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     before = torch.nn.utils.get_total_norm(gradients)
+    beyond: list[Tensor] = []
     for weight, gradient in zip(parameters, gradients, strict=True):
         bound = ratio * _unit_norms(weight).clamp(min=eps)
         # at least 1, so that what stays below the bound is multiplied by 1 exactly
-        gradient.div_(torch.clamp(_unit_norms(gradient) / bound, min=1))
-    return _share(torch.nn.utils.get_total_norm(gradients), before)
+        excess = torch.clamp(_unit_norms(gradient) / bound, min=1)
+        gradient.div_(excess)
+        beyond.append((excess > 1).sum() * (gradient.numel() // max(1, excess.numel())))
+    return _compared(gradients, before, beyond)
 
 
 def _unit_norms(tensor: Tensor) -> Tensor:
@@ -76,20 +94,24 @@ def _unit_norms(tensor: Tensor) -> Tensor:
     return norms
 
 
-def _share(after: Tensor, before: Tensor) -> Tensor:
-    return torch.where(before == 0, torch.ones_like(before), after / before)
+def _compared(gradients: Sequence[Tensor], before: Tensor, beyond: Sequence[Tensor]) -> Clipped:
+    """From ‖g‖₂ before and the number of clipped elements of each gradient."""
+    after, one = torch.nn.utils.get_total_norm(gradients), torch.ones_like(before)
+    count = sum(gradient.numel() for gradient in gradients)
+    clipped = torch.stack([each.to(before) for each in beyond]).sum() if beyond else 0 * one
+    return Clipped(torch.where(before == 0, one, after / before), clipped / max(1, count))
 
 
 @CLIPS.implements(ClipNorm)
-def _norm(parameters: list[Tensor], settings: ClipNorm) -> Tensor:
+def _norm(parameters: list[Tensor], settings: ClipNorm) -> Clipped:
     return clip_norm([p.grad for p in parameters if p.grad is not None], settings.max_norm)
 
 
 @CLIPS.implements(ClipValue)
-def _value(parameters: list[Tensor], settings: ClipValue) -> Tensor:
+def _value(parameters: list[Tensor], settings: ClipValue) -> Clipped:
     return clip_value([p.grad for p in parameters if p.grad is not None], settings.max_value)
 
 
 @CLIPS.implements(ClipAdaptive)
-def _adaptive(parameters: list[Tensor], settings: ClipAdaptive) -> Tensor:
+def _adaptive(parameters: list[Tensor], settings: ClipAdaptive) -> Clipped:
     return clip_adaptive(parameters, settings.ratio, settings.eps)

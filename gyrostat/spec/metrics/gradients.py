@@ -51,4 +51,9 @@ METRICS = (
            description="√Σ‖g‖² over all parameters, after clipping; only where the spec clips."),
     Metric(name="gradient.clip_factor", unit="1", axis="run", stage=CLIPPED,
            description="‖g‖₂ after clipping over that before: 1 where nothing was clipped; only where the run clips."),
+    Metric(name="gradient.clipped_fraction", unit="1", axis="run", stage=CLIPPED,
+           description="Share of the gradient's elements in what clipping scaled down: by norm 0 or 1, so that its "
+                       "mean over steps is the share of steps that were clipped; by value the elements beyond the "
+                       "limit; adaptive those of the units beyond their bound. NaN is beyond nothing. Only where the "
+                       "run clips."),
 )  # fmt: skip
