@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gyrostat.probes.base import Need, Probe, Readings
+from gyrostat.probes.copies import Copies
 from gyrostat.probes.network import Network, absent
 from gyrostat.probes.norms import norms
 from gyrostat.spec.probes import DirectionProbe
@@ -21,8 +22,7 @@ _SMALLEST, _LARGEST = 1e-30, 1e30
 class Direction(Probe):
     """1 − cos of each parameter's final gradients at a due step and at the one right after it, measured at the latter.
 
-    Absent where one of the two is missing, zero, or sparse while the other is not. The memory of the copies is kept
-    from one measurement to the next: to get it anew takes ten times as long as to fill it.
+    Absent where one of the two is missing, zero, or sparse while the other is not.
     """
 
     settings_type = DirectionProbe
@@ -30,19 +30,13 @@ class Direction(Probe):
 
     def __init__(self, settings: Any, network: Network) -> None:
         super().__init__(settings, network)
-        self._copies: dict[str, Tensor] = {}
+        self._copies = Copies()
+        self._before: dict[str, Tensor] = {}
         self._waiting = False
 
     def after_backward(self) -> Readings:
         """Copies the gradients."""
-        last, self._copies = self._copies, {}
-        for name, gradient in self._gradients().items():
-            copy = last.get(name)
-            if copy is None or gradient.is_sparse or copy.device != gradient.device or not _alike(copy, gradient):
-                copy = gradient.clone()
-            else:
-                copy.copy_(gradient)
-            self._copies[name] = copy
+        self._before = self._copies.of(self._gradients())
         self._waiting = True
         return {}
 
@@ -52,7 +46,7 @@ class Direction(Probe):
         self._waiting = False
         pairs = {
             name: (copy.to(now[name].device), now[name])
-            for name, copy in self._copies.items()
+            for name, copy in self._before.items()
             if name in now and _alike(copy, now[name])
         }
         if not (waiting and pairs):
@@ -74,11 +68,11 @@ class Direction(Probe):
 
     def state_dict(self) -> dict[str, Any]:
         """The gradients that the next step's are to be compared with, where it is the next step's turn."""
-        return {"copies": dict(self._copies) if self._waiting else {}}
+        return {"copies": dict(self._before) if self._waiting else {}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up `state_dict`; a parameter that has another shape by now is passed over when its turn comes."""
-        self._copies, self._waiting = dict(state["copies"]), bool(state["copies"])
+        self._before, self._waiting = dict(state["copies"]), bool(state["copies"])
 
 
 def turn(before: Tensor, after: Tensor, size_before: Tensor, size_after: Tensor) -> Tensor:

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -115,16 +114,3 @@ def test_small_angles_and_extreme_sizes_keep_their_precision(scale: float, angle
         for way in (turn, fused_turn):
             found = way(a, b, a.double().norm(), b.double().norm()).item()
             assert found == pytest.approx(2 * np.sin(angle / 2) ** 2, rel=1e-3 if kind == torch.float32 else 1e-6)
-
-
-def test_the_memory_of_the_copies_is_used_again(sink: Any, only: Any, run_step: Callable[..., Tensor]) -> None:
-    model = nn.Linear(3, 2)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with ProbeSession(model, optimizer, only("direction", every=3), sink=sink, scalars=["loss.train"]) as session:
-        places = []
-        for step in range(1, 8):
-            run_step(session, step, model, optimizer, lambda: model(torch.ones(1, 3)).square().mean())
-            copies = session._probes["direction"]._copies  # type: ignore[attr-defined]
-            places.append([copy.data_ptr() for copy in copies.values()])
-        assert places == [places[0]] * 7
-        assert session.state_dict()["probes"]["direction"] == {"copies": {}}, "nothing waits"
