@@ -1,39 +1,43 @@
 """How sharp the loss is around the weights, held against what the optimizer can bear."""
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gyrostat.probes.base import Need, Probe, Readings
-from gyrostat.probes.estimators import Operator, hessian, lanczos
+from gyrostat.probes.eigenpairs import NotFinite, Subspace, trace
+from gyrostat.probes.estimators import GradientGraph
 from gyrostat.probes.network import Network
 from gyrostat.probes.stability import inverse_root_preconditioner, is_adaptive, limit
 from gyrostat.probes.undisturbed import undisturbed
-from gyrostat.probes.warmstart import WarmStarts
+from gyrostat.probes.warmstart import random_signs, random_vector
 from gyrostat.spec.probes import CurvatureProbe
 
-_WARM_PRODUCTS = 3
-"""Products at least from a warm start; with fewer, the random part has shown nothing yet."""
+_NEXT, _FRESH, _IMAGE = 0.3, 0.3, 0.5
+"""Parts of a start besides the last eigenvector (1): the last second one, new directions, the gradient's image."""
 
-_STRICTER = 10
-"""A residual says that *some* eigenvalue is near. Asked for `tolerance` itself, one measurement in a hundred of small
-nets in training settled on the second eigenvalue, up to 10 % too low; asked for a tenth of it, none of 800. That takes
-two more products.
-"""
+_SUSPECT = 0.5
+"""An iteration can settle on the second eigenvalue, and its residual does not tell. Then what the basis does not hold
+is large; where it is so large, relative to the sharpness, the iteration goes on from there. What comes of that is
+counted in `tests/gyrostat/probes/test_curvature_confidence.py`."""
 
 _BASIS_BYTES = 2**28
-"""Memory for the vectors of one Lanczos run, at most (but for three vectors, with which it can do)."""
+"""Memory for a basis and its images, at most (but for four vectors of each, with which it can do)."""
 
 
 class Curvature(Probe):
-    """Largest eigenvalue of the training loss's Hessian on the probe batch, and for Adam of the preconditioned one.
+    """The Hessian of the training loss on the probe batch: largest eigenvalues, trace, curvature along the gradient.
 
-    Over all trainable parameters, by Lanczos from the last measurement's vector. The graph of the gradient is built
-    once a measurement and shared by both eigenvalues, which also share `max_products`. Parameters must lie on one
-    device. This probe waits for the device, once a product, and needs memory for one forward and two backward passes of
-    the batch.
+    Over all trainable parameters. The graph of the gradient is built once a measurement, and each product with it
+    serves all: that with the gradient is the curvature along it, and the first vector of the basis in which eigenvalues
+    are looked for; what this basis tells is exact in the trace, and known of the preconditioned Hessian too; that with
+    random signs is the rest of the trace, parameter by parameter, and the next measurement's random direction, in which
+    the large eigenvalues that the basis did not hold stand out already, so that one which overtakes is seen.
+
+    Parameters must lie on one device. This probe waits for the device, a few times a product, and needs memory for one
+    forward and two backward passes of the batch, and for the basis.
     """
 
     settings_type = CurvatureProbe
@@ -41,61 +45,138 @@ class Curvature(Probe):
 
     def __init__(self, settings: Any, network: Network) -> None:
         super().__init__(settings, network)
-        self._starts = WarmStarts(fresh=0.1, cold_every=5)
+        self._starts: dict[str, Tensor] = {}
+        self._measured = 0
 
     def after_update(self) -> Readings:
         """At the new weights; the limit at the learning rate of the step that led to them."""
         network = self.network
-        parameters = [p for p in network.parameters.values() if p.requires_grad]
+        parameters = {at: p for at, p in enumerate(network.parameters.values()) if p.requires_grad}
         if network.probe_loss is None or not parameters:
             return {}
         bound = limit(network.optimizer)
         readings: dict[str, Tensor | float] = {} if bound is None else {"curvature.limit": bound}
-        readings |= self._eigenvalues(network.probe_loss, parameters)
+        with undisturbed(network.model):
+            graph = GradientGraph(network.probe_loss(), list(parameters.values()))
+            with torch.no_grad():
+                readings |= self._measure(graph, parameters)
+        self._measured += 1
         decisive = "curvature.preconditioned_sharpness" if is_adaptive(network.optimizer) else "curvature.sharpness"
         value = readings.get(decisive)
         if bound is not None and value is not None:
             readings["curvature.sharpness_over_limit"] = value / bound
         return readings
 
-    def _eigenvalues(self, loss: Callable[[], Tensor], parameters: list[nn.Parameter]) -> Readings:
-        roots = None
-        if is_adaptive(self.network.optimizer):
-            roots = inverse_root_preconditioner(self.network.optimizer, parameters)
-        with undisturbed(self.network.model):
-            product = hessian(loss(), parameters)
-            share = self.settings.max_products // (1 if roots is None else 2)
-            sharpness, used = self._largest("sharpness", product, parameters, share)
-            readings = {"curvature.sharpness": sharpness}
-            if roots is not None:
-                flat = torch.cat([root.reshape(-1) for root in roots])
-                rest = self.settings.max_products - used
-                value, _ = self._largest("preconditioned", lambda v: flat * product(flat * v), parameters, rest)
-                readings["curvature.preconditioned_sharpness"] = value
+    def _measure(self, graph: GradientGraph, parameters: dict[int, nn.Parameter]) -> Readings:
+        held = list(parameters.values())
+        gradient = graph.gradient.to(_common_dtype(held))
+        capacity = max(4, min(32, _BASIS_BYTES // (2 * gradient.numel() * gradient.element_size())))
+        space = Subspace(graph.product, gradient, len(gradient), capacity)
+        scale = self._scale(held, gradient)
+        readings: dict[str, Tensor | float] = {}
+        try:
+            if space.extend(gradient):
+                readings["curvature.along_gradient"] = torch.dot(space.basis[0], space.images[0])
+        except NotFinite:
+            readings["curvature.along_gradient"] = math.nan
+        most = self.settings.max_products // (1 if scale is None else 2)
+        values, error = self._largest(space, self._start("sharpness", space), most, self.settings.eigenvalues)
+        # after the eigenvalues: the basis must not depend on the signs
+        found, fresh, rest = self._trace(graph, space, parameters)
+        if rest > _SUSPECT * abs(values[0]):
+            values, error = self._largest(space, fresh, most, self.settings.eigenvalues)
+        readings |= found | {"curvature.sharpness": values[0], "curvature.sharpness_error": error}
+        if len(values) > 1:
+            readings["curvature.second_eigenvalue"] = values[1]
+        if scale is not None:
+            other, left = space.scaled(scale), self.settings.max_products - space.products
+            values, _ = self._largest(other, self._start("preconditioned", other), left, 1)
+            readings["curvature.preconditioned_sharpness"] = values[0]
+            self._keep("preconditioned", other, scale * fresh)
+        self._keep("sharpness", space, fresh)
         return readings
 
-    def _largest(self, name: str, product: Operator, parameters: list[nn.Parameter], most: int) -> tuple[float, int]:
-        length = sum(p.numel() for p in parameters)
-        like = torch.zeros((), dtype=_common_dtype(parameters), device=parameters[0].device)
-        start, warm = self._starts.start(name, length, like)
-        found = lanczos(
-            product,
-            start,
-            tolerance=self.settings.tolerance / _STRICTER,
-            max_products=most,
-            min_products=_WARM_PRODUCTS if warm else 1,
-            max_basis=max(3, min(64, _BASIS_BYTES // (length * like.element_size()))),
-        )
-        self._starts.keep(name, found.vector)
-        return found.value, found.products
+    def _scale(self, parameters: list[nn.Parameter], like: Tensor) -> Tensor | None:
+        """(n,) the diagonal of P⁻¹ᐟ², where there is one."""
+        if not is_adaptive(self.network.optimizer):
+            return None
+        roots = inverse_root_preconditioner(self.network.optimizer, parameters)
+        return None if roots is None else torch.cat([root.reshape(-1) for root in roots]).to(like)
+
+    def _largest(self, space: Subspace, start: Tensor, most: int, count: int) -> tuple[list[float], float]:
+        """So many eigenvalues, falling, as there are, and the largest of their relative residuals."""
+        error = 0.0
+        try:
+            space.extend(start)
+            for number in range(count):
+                if len(space) <= number and not space.extend(self._random(space.basis)):
+                    break
+                found = space.refine(number, tolerance=self.settings.tolerance, max_products=most)
+                error = max(error, found)
+        except NotFinite:
+            return [math.nan], math.nan
+        return [float(value) for value in space.values[:count]], error
+
+    def _start(self, name: str, space: Subspace) -> Tensor:
+        """Where to look besides the gradient: where the last measurement ended, and along the gradient's image."""
+        start = self._starts.get(name)
+        if start is None or start.shape != space.basis.shape[1:]:
+            start = self._random(space.basis)
+        start = start.to(space.basis)
+        if len(space):
+            image = space.images[0]
+            start = torch.add(start, image / image.norm().clamp_min(torch.finfo(image.dtype).tiny), alpha=_IMAGE)
+        return start
+
+    def _random(self, like: Tensor) -> Tensor:
+        return random_vector(like.shape[1], like, seed=2 * self._measured)
+
+    def _trace(
+        self, graph: GradientGraph, space: Subspace, parameters: dict[int, nn.Parameter]
+    ) -> tuple[dict[str, Tensor | float], Tensor, float]:
+        """The trace's readings, a random direction with what the basis does not hold amplified, and how much that is.
+
+        The last is an estimate of its Frobenius norm, which no eigenvalue exceeds; 0 where nothing is known.
+        """
+        samples, length, network = self.settings.trace_samples, space.basis.shape[1], self.network
+        if not samples:
+            return {}, self._random(space.basis), 0.0
+        signs = [
+            random_signs(length, space.basis, seed=2 * (self._measured * samples + at) + 1) for at in range(samples)
+        ]
+        found = trace(graph.product, space, signs)
+        sizes = [p.numel() for p in parameters.values()]
+
+        def by_parameter(values: Tensor) -> Tensor:
+            sums = torch.stack([part.sum() for part in torch.split(values, sizes)])
+            return network.spread(sums, list(parameters), len(network.parameters))
+
+        readings: dict[str, Tensor | float] = {
+            "curvature.trace": found.total,
+            "curvature.trace_error": found.error,
+            "curvature.block_trace": by_parameter(found.parts),
+            "curvature.block_trace_error": by_parameter(found.squares).sqrt(),
+        }
+        return readings, found.image, float(found.error) * math.sqrt(samples / 2)
+
+    def _keep(self, name: str, space: Subspace, fresh: Tensor) -> None:
+        """What the next measurement starts from; after something that was not finite it starts anew."""
+        self._starts.pop(name, None)
+        norm = fresh.norm()
+        if not len(space) or not bool(norm.isfinite()):
+            return
+        start = space.vector(0)
+        if len(space) > 1:
+            start = torch.add(start, space.vector(1), alpha=_NEXT)
+        self._starts[name] = torch.add(start, fresh / norm.clamp_min(torch.finfo(norm.dtype).tiny), alpha=_FRESH)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the next measurement starts from."""
-        return self._starts.state_dict()
+        return {"starts": dict(self._starts), "measured": self._measured}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up `state_dict`."""
-        self._starts.load_state_dict(state)
+        """Takes up `state_dict`; vectors whose length no longer fits are passed over when their turn comes."""
+        self._starts, self._measured = dict(state["starts"]), state["measured"]
 
 
 def _common_dtype(parameters: list[nn.Parameter]) -> torch.dtype:

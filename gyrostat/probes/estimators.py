@@ -4,7 +4,7 @@ Vectors are flat, (n,), floating, on one device. An operator is a linear functio
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,37 +117,72 @@ def _combined(basis: Sequence[Tensor], weights: np.ndarray) -> Tensor:
     return unit
 
 
-def hessian(loss: Tensor, parameters: Sequence[Tensor]) -> Operator:
-    """The product v -> Hv with the Hessian of `loss` over `parameters`, flattened and joined in their order.
+class GradientGraph:
+    """The gradient of a loss over parameters, with its graph: made once, differentiated as often as is wanted.
 
-    Pearlmutter 1994, Neural Computation 6(1): a product is the gradient of ⟨g, v⟩. The graph of the gradient g is made
-    once and lives as long as the operator. Touches no `.grad`. A part of the loss that is linear in the parameters has
-    no second derivative and counts as 0.
+    Vectors are flat, joined in the parameters' order. Touches no `.grad`. A part of the loss that is linear in the
+    parameters has no second derivative and counts as 0.
 
     Raises:
         ValueError: `loss` does not depend on any of the parameters.
     """
-    if not loss.requires_grad:
-        raise ValueError(
-            "the probe loss does not depend on the parameters; return it with its graph, without no_grad or item()"
-        )
-    gradient = torch.autograd.grad(loss, list(parameters), create_graph=True, allow_unused=True)
-    curved = [(at, g) for at, g in enumerate(gradient) if g is not None and g.requires_grad]
-    sizes = [p.numel() for p in parameters]
 
-    def product(vector: Tensor) -> Tensor:
+    def __init__(self, loss: Tensor, parameters: Sequence[Tensor]) -> None:
+        if not loss.requires_grad:
+            raise ValueError(
+                "the probe loss does not depend on the parameters; return it with its graph, without no_grad or item()"
+            )
+        self._parameters = list(parameters)
+        self._sizes = [p.numel() for p in parameters]
+        self._gradients = torch.autograd.grad(loss, self._parameters, create_graph=True, allow_unused=True)
+        self._curved = [at for at, g in enumerate(self._gradients) if g is not None and g.requires_grad]
+
+    @property
+    def gradient(self) -> Tensor:
+        """(n,) detached; 0 where the loss does not depend on a parameter."""
+        parts = [
+            torch.zeros_like(p) if g is None else g.detach()
+            for p, g in zip(self._parameters, self._gradients, strict=True)
+        ]
+        return joined(parts)
+
+    def product(self, vector: Tensor) -> Tensor:
+        """(n,) Hv: the gradient of ⟨g, v⟩ (Pearlmutter 1994, Neural Computation 6(1))."""
+        parts = torch.split(vector, self._sizes)
+        return joined(self._differentiated(self._curved, parts, self._parameters)).to(vector.dtype)
+
+    def block(self, number: int) -> Operator:
+        """The product with the diagonal block of one parameter, (n_p,) -> (n_p,): no other takes part."""
+
+        def product(vector: Tensor) -> Tensor:
+            at = [number] if number in self._curved else []
+            (image,) = self._differentiated(at, {number: vector}, [self._parameters[number]])
+            return image.reshape(-1).to(vector.dtype)
+
+        return product
+
+    def _differentiated(
+        self, curved: list[int], vectors: Mapping[int, Tensor] | Sequence[Tensor], parameters: list[Tensor]
+    ) -> Sequence[Tensor]:
+        """Gradients over `parameters` of Σ⟨gₚ, vₚ⟩ over the `curved` p."""
         if not curved:
-            return torch.zeros_like(vector)
-        parts = torch.split(vector, sizes)
-        along = [parts[at].view(parameters[at].shape).to(g.dtype) for at, g in curved]
-        images = torch.autograd.grad(
-            [g for _, g in curved],
-            list(parameters),
-            along,
-            retain_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
+            return [torch.zeros_like(p) for p in parameters]
+        gradients = [g for at in curved if (g := self._gradients[at]) is not None]
+        along = [vectors[at].view(g.shape).to(g.dtype) for at, g in zip(curved, gradients, strict=True)]
+        return torch.autograd.grad(
+            gradients, parameters, along, retain_graph=True, allow_unused=True, materialize_grads=True
         )
-        return torch.cat([image.reshape(-1).to(vector.dtype) for image in images])
 
-    return product
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """The parts one after the other, (n,), in the widest of their types."""
+    return torch.cat([part.reshape(-1) for part in parts])
+
+
+def hessian(loss: Tensor, parameters: Sequence[Tensor]) -> Operator:
+    """The product v -> Hv with the Hessian of `loss` over `parameters`; see `GradientGraph`, which it keeps alive.
+
+    Raises:
+        ValueError: `loss` does not depend on any of the parameters.
+    """
+    return GradientGraph(loss, parameters).product

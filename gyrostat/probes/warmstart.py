@@ -16,6 +16,13 @@ def random_vector(length: int, like: Tensor, seed: int = 0) -> Tensor:
     return unit
 
 
+def random_signs(length: int, like: Tensor, seed: int) -> Tensor:
+    """(length,) of 1 and −1, each as likely, of `like`'s dtype and device; touches no global generator."""
+    generator = torch.Generator().manual_seed(seed)
+    bits = torch.randint(2, (length,), generator=generator, dtype=torch.int8)
+    return bits.mul_(2).sub_(1).to(like.device, like.dtype, non_blocking=True)
+
+
 class WarmStarts:
     """A vector for each name, kept from one measurement to the next.
 

@@ -7,6 +7,13 @@ METRICS = (
            description="Largest algebraic eigenvalue of the Hessian of the training loss on the fixed probe batch, "
                        "after the step; dropout off, batch statistics of the probe batch.",
            source="Cohen et al. 2021, arXiv 2103.00065"),
+    Metric(name="curvature.sharpness_error", unit="1", axis="run", stage=LANDSCAPE, log=True,
+           description="‖Hy − θy‖/θ of the sharpness θ and its vector y (the larger one, of two eigenvalues): so near, "
+                       "relative to it, an eigenvalue is for certain. θ never exceeds the largest one.",
+           source="Parlett 1998, The Symmetric Eigenvalue Problem, section 4.5"),
+    Metric(name="curvature.second_eigenvalue", unit="1", axis="run", stage=LANDSCAPE, log=True,
+           description="Second largest algebraic eigenvalue of the same Hessian; only with `eigenvalues` 2.",
+           source="Parlett 1998, The Symmetric Eigenvalue Problem, chapter 11"),
     Metric(name="curvature.preconditioned_sharpness", unit="1", axis="run", stage=LANDSCAPE, log=True,
            description="Largest eigenvalue of P⁻¹ᐟ²HP⁻¹ᐟ²; only for adaptive optimizers. P = diag(√v̂ + ε)·(1 − β₁ᵗ) "
                        "of Adam and AdamW, diag(√s + ε) of RMSprop, diag(√v̂ + ε) of schedule-free AdamW.",
@@ -19,4 +26,24 @@ METRICS = (
     Metric(name="curvature.sharpness_over_limit", unit="1", axis="run", stage=LANDSCAPE, log=True,
            description="Sharpness (preconditioned, for adaptive optimizers) over its limit; 1 is the edge of "
                        "stability."),
+    Metric(name="curvature.along_gradient", unit="1", axis="run", stage=LANDSCAPE,
+           description="gᵀHg/gᵀg, the curvature of the loss on the fixed probe batch along its own gradient g; absent "
+                       "where g is 0.",
+           source="Jastrzębski et al. 2019, arXiv 1807.05031"),
+    Metric(name="curvature.trace", unit="1", axis="run", stage=LANDSCAPE,
+           description="Unbiased estimate of the trace of the same Hessian: exact on the directions that the sharpness "
+                       "was looked for in, by Hutchinson's random signs on the rest.",
+           source="Meyer et al. 2021, arXiv 2010.09649, algorithm 1"),
+    Metric(name="curvature.trace_error", unit="1", axis="run", stage=LANDSCAPE, log=True,
+           description="Standard error of `curvature.trace` over the random signs, estimated from the same products; "
+                       "its square is at least the true one's in expectation.",
+           source="Avron and Toledo 2011, J. ACM 58(2), on the variance of Hutchinson's estimate"),
+    Metric(name="curvature.block_trace", unit="1", axis="parameter", stage=LANDSCAPE,
+           description="Unbiased estimate of the trace of the Hessian's diagonal block of each trainable parameter, "
+                       "from the products of `curvature.trace`, to which they add up.",
+           source="Meyer et al. 2021, arXiv 2010.09649, algorithm 1"),
+    Metric(name="curvature.block_trace_error", unit="1", axis="parameter", stage=LANDSCAPE, log=True,
+           description="Upper bound of the standard error of `curvature.block_trace`, at most √2 times it, estimated "
+                       "from the same products.",
+           source="Avron and Toledo 2011, J. ACM 58(2), on the variance of Hutchinson's estimate"),
 )  # fmt: skip

@@ -8,15 +8,22 @@ from gyrostat.spec.probes.base import Cost, Probe
 
 
 class CurvatureProbe(Probe):
-    """Largest eigenvalue of the training loss's Hessian on a fixed probe batch, by warm-started Lanczos."""
+    """Largest eigenvalues, trace and curvature along the gradient, of the loss's Hessian on a fixed probe batch."""
 
     name: ClassVar[str] = "curvature"
     cost: ClassVar[Cost] = "dear"
     metrics: ClassVar[tuple[str, ...]] = (
         "curvature.sharpness",
+        "curvature.sharpness_error",
+        "curvature.second_eigenvalue",
         "curvature.preconditioned_sharpness",
         "curvature.limit",
         "curvature.sharpness_over_limit",
+        "curvature.along_gradient",
+        "curvature.trace",
+        "curvature.trace_error",
+        "curvature.block_trace",
+        "curvature.block_trace_error",
     )
     every: int = Field(50, ge=1, le=1_000_000)
     """Optimizer steps between two measurements; the budget may stretch it."""
@@ -24,6 +31,10 @@ class CurvatureProbe(Probe):
     """Samples of the fixed probe batch, part of the metric's meaning, since a small batch overstates sharpness; null
     takes as many as the training's own batch has."""
     tolerance: float = Field(0.01, gt=0, le=0.5)
-    """Relative error of the eigenvalue at which the iteration stops."""
+    """Relative error of the eigenvalues at which the iteration stops."""
+    eigenvalues: int = Field(1, ge=1, le=2)
+    """How many of the largest eigenvalues are iterated for; 2 also gives `curvature.second_eigenvalue`."""
     max_products: int = Field(20, ge=2, le=1000)
-    """Hessian-vector products of one measurement, at most."""
+    """Hessian-vector products of one measurement, at most, besides those for the trace."""
+    trace_samples: int = Field(1, ge=0, le=1000)
+    """Products with random signs for the trace, whose standard error falls with their root; 0 leaves the trace out."""

@@ -71,6 +71,7 @@ def train(sink: Any, make: Any, make_optimizer: Any, budget: float | None, watch
     optimizer = make_optimizer(model.parameters())
     inputs, targets = torch.randn(40, 6), torch.randint(0, 3, (40,))
     every = {name: kind(every=1 if budget is None else 2) for name, kind in PROBES.items()}
+    every["curvature"] = every["curvature"].model_copy(update={"eigenvalues": 2})
     off = {name: kind(enabled=False) for name, kind in PROBES.items()}
     settings = Probes(budget=budget, **(every if watched else off))
     criterion = nn.CrossEntropyLoss()
