@@ -17,6 +17,7 @@ Decisions that hold everywhere here:
 from gyrostat.probes import (
     activations,
     attention,
+    block_curvature,
     branches,
     condition,
     curvature,
@@ -31,6 +32,7 @@ from gyrostat.probes import (
     representation,
     second_moment,
     signals,
+    smoothness,
     spectral,
     weights,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "Sink",
     "activations",
     "attention",
+    "block_curvature",
     "branches",
     "condition",
     "curvature",
@@ -55,6 +58,7 @@ __all__ = [
     "representation",
     "second_moment",
     "signals",
+    "smoothness",
     "spectral",
     "weights",
 ]

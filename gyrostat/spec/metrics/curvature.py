@@ -46,4 +46,27 @@ METRICS = (
            description="Upper bound of the standard error of `curvature.block_trace`, at most √2 times it, estimated "
                        "from the same products.",
            source="Avron and Toledo 2011, J. ACM 58(2), on the variance of Hutchinson's estimate"),
+    Metric(name="curvature.block_sharpness", unit="1", axis="parameter", stage=LANDSCAPE, log=True,
+           description="Largest algebraic eigenvalue of the diagonal block of the same Hessian that belongs to the "
+                       "parameter; a few parameters a frame, all in turn, the others absent.",
+           source="Sagun et al. 2018, arXiv 1706.04454, on Hessians of networks and their blocks"),
+    Metric(name="curvature.sam_sharpness", unit="1", axis="run", stage=LANDSCAPE,
+           description="L(θ + ρ·g/‖g‖) − L(θ) of the loss on the fixed probe batch and its gradient g, ρ a setting.",
+           source="Foret et al. 2020, arXiv 2010.01412, eq. 1 and 2"),
+    Metric(name="curvature.loss_range", unit="1", axis="run", stage=LANDSCAPE, log=True,
+           description="Largest less smallest loss on the fixed probe batch at θ and at θ − s·g/‖g‖, s being 1/2, 1, 2 "
+                       "and 4 times the length of the optimizer's step.",
+           source="Santurkar et al. 2018, arXiv 1805.11604, figure 4a"),
+    Metric(name="curvature.gradient_change", unit="1", axis="run", stage=LANDSCAPE, log=True,
+           description="Largest ‖g(θ − s·g/‖g‖) − g(θ)‖/‖g(θ)‖ over the same s: 0 where the gradient foretells the "
+                       "step exactly.",
+           source="Santurkar et al. 2018, arXiv 1805.11604, figure 4b, there not over ‖g‖"),
+    Metric(name="curvature.effective_smoothness", unit="1", axis="run", stage=LANDSCAPE, log=True,
+           description="Largest ‖g(θ − s·g/‖g‖) − g(θ)‖/s over the same s; on a quadratic at most the largest "
+                       "magnitude of an eigenvalue of the Hessian.",
+           source="Santurkar et al. 2018, arXiv 1805.11604, figure 4c"),
+    Metric(name="curvature.effective_smoothness_over_limit", unit="1", axis="run", stage=LANDSCAPE, log=True,
+           description="The same over `curvature.limit`; absent for adaptive optimizers, whose limit is one of the "
+                       "preconditioned Hessian.",
+           source="Santurkar et al. 2018, arXiv 1805.11604, figure 4c"),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from gyrostat.spec.catalogue import Settings
 from gyrostat.spec.probes.activations import ActivationsProbe, BranchesProbe, RanksProbe, SignalsProbe
 from gyrostat.spec.probes.attention import AttentionProbe
 from gyrostat.spec.probes.base import PROBES, Cost, Probe
-from gyrostat.spec.probes.curvature import CurvatureProbe
+from gyrostat.spec.probes.curvature import BlockCurvatureProbe, CurvatureProbe, SmoothnessProbe
 from gyrostat.spec.probes.direction import DirectionProbe
 from gyrostat.spec.probes.gradient_noise import GradientNoiseProbe
 from gyrostat.spec.probes.gradients import GradientsProbe
@@ -23,6 +23,7 @@ __all__ = [
     "PROBES",
     "ActivationsProbe",
     "AttentionProbe",
+    "BlockCurvatureProbe",
     "BranchesProbe",
     "ConditionProbe",
     "Cost",
@@ -41,6 +42,7 @@ __all__ = [
     "RepresentationProbe",
     "SecondMomentProbe",
     "SignalsProbe",
+    "SmoothnessProbe",
     "SpectralProbe",
     "StatisticsProbe",
     "WeightsProbe",
@@ -78,6 +80,10 @@ class Probes(Settings):
     """Spectral norms of the weights."""
     curvature: CurvatureProbe = CurvatureProbe()
     """Sharpness."""
+    block_curvature: BlockCurvatureProbe = BlockCurvatureProbe()
+    """Sharpness of each parameter alone."""
+    smoothness: SmoothnessProbe = SmoothnessProbe()
+    """How far the gradient can be trusted."""
     representation: RepresentationProbe = RepresentationProbe()
     """Features over depth and time."""
     condition: ConditionProbe = ConditionProbe()

@@ -38,3 +38,39 @@ class CurvatureProbe(Probe):
     """Hessian-vector products of one measurement, at most, besides those for the trace."""
     trace_samples: int = Field(1, ge=0, le=1000)
     """Products with random signs for the trace, whose standard error falls with their root; 0 leaves the trace out."""
+
+
+class BlockCurvatureProbe(Probe):
+    """Largest eigenvalue of the Hessian's diagonal block of each parameter, a few parameters at a time."""
+
+    name: ClassVar[str] = "block_curvature"
+    cost: ClassVar[Cost] = "dear"
+    metrics: ClassVar[tuple[str, ...]] = ("curvature.block_sharpness",)
+    at_start: ClassVar[bool] = False
+    every: int = Field(200, ge=1, le=1_000_000)
+    """Optimizer steps between two measurements; the budget may stretch it."""
+    blocks: int = Field(4, ge=1, le=65_536)
+    """Parameters of one measurement; all take their turn."""
+    tolerance: float = Field(0.05, gt=0, le=0.5)
+    """Relative residual of an eigenvalue at which its iteration stops."""
+    max_products: int = Field(10, ge=2, le=1000)
+    """Products with one block, at most."""
+
+
+class SmoothnessProbe(Probe):
+    """What becomes of the loss and the gradient along the gradient: how far a step can be foretold."""
+
+    name: ClassVar[str] = "smoothness"
+    cost: ClassVar[Cost] = "dear"
+    metrics: ClassVar[tuple[str, ...]] = (
+        "curvature.sam_sharpness",
+        "curvature.loss_range",
+        "curvature.gradient_change",
+        "curvature.effective_smoothness",
+        "curvature.effective_smoothness_over_limit",
+    )
+    at_start: ClassVar[bool] = False
+    every: int = Field(200, ge=1, le=1_000_000)
+    """Optimizer steps between two measurements; the budget may stretch it."""
+    rho: float = Field(0.05, gt=0, le=10)
+    """Radius ρ of the neighbourhood of SAM's sharpness."""

@@ -1,0 +1,226 @@
+"""What the Hessian's largest eigenvalue and trace cost, and how wrong they are, during a short training.
+
+Cost is CPU time in units of one forward and backward pass of the same batch, timed beside each measurement; one torch
+thread. Every few steps of momentum descent on its batch a net is measured by this project's curvature probe, which goes
+on from its last measurement, and at the end by what else is installed, which starts anew as it always does: PyHessian
+(power iteration), curvlinops with SciPy's eigsh, hessian-eigenthings (Lanczos). The errors are against a long Lanczos
+run, and for traces against many products, in units of the reference's own value. The nets are `benchmarks.overhead`'s.
+"""
+
+import argparse
+import importlib
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.overhead import cases, loss_of
+from benchmarks.ratios import table
+from gyrostat.probes.curvature import Curvature
+from gyrostat.probes.eigenpairs import Subspace, trace
+from gyrostat.probes.estimators import GradientGraph, lanczos
+from gyrostat.probes.network import Network
+from gyrostat.probes.undisturbed import undisturbed
+from gyrostat.probes.warmstart import random_signs, random_vector
+from gyrostat.spec.probes import CurvatureProbe
+
+ALONE = "this project: the eigenvalue alone"
+EVERYTHING = "this project: eigenvalue, trace, blocks, along the gradient"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A net in training on one batch."""
+
+    net: nn.Module
+    inputs: Tensor
+    targets: Tensor
+
+    def loss(self) -> Tensor:
+        return loss_of(self.net, self.inputs, self.targets)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.net.parameters())
+
+
+@dataclass(frozen=True)
+class Found:
+    """A measurement: its cost in passes, and what it says of the largest eigenvalue and of the trace."""
+
+    cost: float
+    eigenvalue: float | None
+    trace: float | None
+
+
+def flat_criterion(outputs: Tensor, targets: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1))
+
+
+def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
+    before = time.process_time()
+    value = run()
+    return time.process_time() - before, value
+
+
+def one_pass(problem: Problem) -> float:
+    """CPU seconds of forward and backward."""
+
+    def run() -> None:
+        problem.net.zero_grad()
+        problem.loss().backward()  # type: ignore[no-untyped-call]
+
+    return statistics.median(seconds(run)[0] for _ in range(3))
+
+
+def pyhessian(problem: Problem) -> tuple[float, float | None]:
+    operator = importlib.import_module("pyhessian").hessian(
+        problem.net, flat_criterion, data=(problem.inputs, problem.targets), cuda=False
+    )
+    (value,), _ = operator.eigenvalues(maxIter=100, tol=1e-2, top_n=1)
+    return value, None
+
+
+def pyhessian_trace(problem: Problem) -> tuple[float | None, float]:
+    operator = importlib.import_module("pyhessian").hessian(
+        problem.net, flat_criterion, data=(problem.inputs, problem.targets), cuda=False
+    )
+    return None, statistics.mean(operator.trace(maxIter=12, tol=0.0))
+
+
+def curvlinops(problem: Problem) -> Any:
+    return importlib.import_module("curvlinops").HessianLinearOperator(
+        problem.net,
+        flat_criterion,
+        dict(problem.net.named_parameters()),
+        [(problem.inputs, problem.targets)],
+        check_deterministic=False,
+    )
+
+
+def curvlinops_eigenvalue(problem: Problem) -> tuple[float, None]:
+    eigsh = importlib.import_module("scipy.sparse.linalg").eigsh
+    (value,) = eigsh(curvlinops(problem).to_scipy(), k=1, which="LA", tol=1e-2, return_eigenvectors=False)
+    return float(value), None
+
+
+def curvlinops_trace(problem: Problem) -> tuple[None, float]:
+    return None, float(importlib.import_module("curvlinops").hutchpp_trace(curvlinops(problem), num_matvecs=12))
+
+
+def eigenthings(problem: Problem) -> tuple[Any, Any]:
+    package = importlib.import_module("hessian_eigenthings")
+    operator = package.HessianOperator(
+        problem.net, [(problem.inputs, problem.targets)], package.supervised_loss(flat_criterion)
+    )
+    return package, operator
+
+
+def eigenthings_eigenvalue(problem: Problem) -> tuple[float, None]:
+    package, operator = eigenthings(problem)
+    return float(package.lanczos(operator, k=1, max_iter=20, which="LA", seed=0).eigenvalues[0]), None
+
+
+def eigenthings_trace(problem: Problem) -> tuple[None, float]:
+    package, operator = eigenthings(problem)
+    return None, float(package.trace(operator, num_matvecs=12, seed=0).estimate)
+
+
+PEERS: dict[str, tuple[str, Callable[[Problem], tuple[float | None, float | None]]]] = {
+    "PyHessian: power iteration, largest magnitude": ("pyhessian", pyhessian),
+    "curvlinops + SciPy eigsh": ("curvlinops", curvlinops_eigenvalue),
+    "hessian-eigenthings: Lanczos, 20 products": ("hessian_eigenthings", eigenthings_eigenvalue),
+    "PyHessian: Hutchinson, 12 products": ("pyhessian", pyhessian_trace),
+    "curvlinops: Hutch++, 12 products": ("curvlinops", curvlinops_trace),
+    "hessian-eigenthings: Hutch++, 12 products": ("hessian_eigenthings", eigenthings_trace),
+}
+
+
+def peer(problem: Problem, package: str, measure: Callable[[Problem], Any], unit: float) -> Found | str:
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        return "not installed"
+    with undisturbed(problem.net):
+        spent, (value, total) = seconds(lambda: measure(problem))
+    problem.net.train()
+    problem.net.zero_grad()
+    return Found(spent / unit, value, total)
+
+
+def reference(problem: Problem, products: int) -> tuple[float, float, float]:
+    """Largest eigenvalue, trace, and the standard error of that."""
+    with undisturbed(problem.net):
+        graph = GradientGraph(problem.loss(), problem.parameters())
+        gradient = graph.gradient
+        length = len(gradient)
+        with torch.no_grad():
+            start = random_vector(length, gradient, seed=77)
+            found = lanczos(graph.product, start, tolerance=1e-3, max_products=products)
+            space = Subspace(graph.product, gradient, length, 32)
+            space.extend(start)
+            space.refine(0, tolerance=1e-3, max_products=products // 3)
+            signs = [random_signs(length, gradient, seed=seed) for seed in range(products // 2)]
+            total = trace(graph.product, space, signs)
+    return found.value, float(total.total), float(total.error)
+
+
+def measured(problem: Problem, options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]:
+    """A column of the table of eigenvalues, and one of that of traces."""
+    optimizer = torch.optim.SGD(problem.net.parameters(), lr=options.rate, momentum=0.9)
+    network = Network(problem.net, optimizer, probe_loss=problem.loss)
+    probes = {
+        ALONE: Curvature(CurvatureProbe(trace_samples=0), network),
+        EVERYTHING: Curvature(CurvatureProbe(), network),
+    }
+    costs: dict[str, list[float]] = {name: [] for name in probes}
+    errors: dict[str, list[float]] = {name: [] for name in probes}
+    scores: list[str] = []
+    for number in range(options.measurements):
+        for _ in range(options.every):
+            optimizer.zero_grad()
+            problem.loss().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        unit = one_pass(problem)
+        true, total, total_error = reference(problem, options.products)
+        for name, probe in probes.items():
+            spent, found = seconds(probe.after_update)
+            if number:  # the first one starts cold
+                costs[name].append(spent / unit)
+                errors[name].append(abs(float(found["curvature.sharpness"]) / true - 1))
+        own = float(found["curvature.trace"]), float(found["curvature.trace_error"])
+        scores.append(f"{own[0]:.3g} ± {own[1]:.2g}")
+    eigenvalues = {name: f"{statistics.mean(costs[name]):.1f} ({max(errors[name]):.1%} at most)" for name in probes}
+    traces = {EVERYTHING: f"{scores[-1]}", "reference": f"{total:.3g} ± {total_error:.2g}"}
+    for name, (package, measure) in PEERS.items():
+        outcome = peer(problem, package, measure, unit)
+        is_trace = name.partition(": ")[2].startswith("Hutch")
+        if isinstance(outcome, str):
+            (traces if is_trace else eigenvalues)[name] = outcome
+        elif outcome.trace is not None:
+            traces[name] = f"{outcome.trace:.3g}, cost {outcome.cost:.1f}"
+        elif outcome.eigenvalue is not None:
+            eigenvalues[name] = f"{outcome.cost:.1f} ({abs(outcome.eigenvalue / true - 1):.1%})"
+    return eigenvalues, traces
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--measurements", type=int, default=6, help="of a training; the first is not counted")
+    parser.add_argument("--every", type=int, default=10, help="training steps between two")
+    parser.add_argument("--rate", type=float, default=0.02, help="learning rate")
+    parser.add_argument("--products", type=int, default=60, help="of the reference, at most")
+    parser.add_argument("--nets", nargs="+", default=["MLP", "CNN", "GPT"])
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    columns = {name: measured(Problem(*case), options) for name, case in cases().items() if name in options.nets}
+    title = "Largest eigenvalue: cost in forward and backward passes (relative error)"
+    print(table(title, {name: column[0] for name, column in columns.items()}))
+    print(table("Trace ± its standard error", {name: column[1] for name, column in columns.items()}))
+
+
+if __name__ == "__main__":
+    main()
