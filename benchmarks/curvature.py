@@ -11,6 +11,7 @@ import argparse
 import importlib
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +96,7 @@ def curvlinops(problem: Problem) -> Any:
     return importlib.import_module("curvlinops").HessianLinearOperator(
         problem.net,
         flat_criterion,
-        dict(problem.net.named_parameters()),
+        problem.parameters(),
         [(problem.inputs, problem.targets)],
         check_deterministic=False,
     )
@@ -144,7 +145,8 @@ def peer(problem: Problem, package: str, measure: Callable[[Problem], Any], unit
         importlib.import_module(package)
     except ImportError:
         return "not installed"
-    with undisturbed(problem.net):
+    with undisturbed(problem.net), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using backward")  # of PyHessian's way to its graph
         spent, (value, total) = seconds(lambda: measure(problem))
     problem.net.train()
     problem.net.zero_grad()
@@ -188,6 +190,8 @@ def measured(problem: Problem, options: argparse.Namespace) -> tuple[dict[str, s
         true, total, total_error = reference(problem, options.products)
         for name, probe in probes.items():
             spent, found = seconds(probe.after_update)
+            if options.verbose:
+                print(f"  {name}: cost {spent / unit:.1f}, {float(found['curvature.sharpness']):.4g} of {true:.4g}")
             if number:  # the first one starts cold
                 costs[name].append(spent / unit)
                 errors[name].append(abs(float(found["curvature.sharpness"]) / true - 1))
@@ -214,6 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=0.02, help="learning rate")
     parser.add_argument("--products", type=int, default=60, help="of the reference, at most")
     parser.add_argument("--nets", nargs="+", default=["MLP", "CNN", "GPT"])
+    parser.add_argument("--verbose", action="store_true", help="each measurement")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     columns = {name: measured(Problem(*case), options) for name, case in cases().items() if name in options.nets}

@@ -240,7 +240,7 @@ def test_second_eigenvalue_trace_blocks_and_curvature_along_the_gradient_are_tho
             values = np.linalg.eigvalsh(dense)[::-1]
             assert frame["curvature.sharpness"][0] == pytest.approx(values[0], rel=0.01)
             assert frame["curvature.second_eigenvalue"][0] == pytest.approx(values[1], rel=0.02)
-            assert 0 <= frame["curvature.sharpness_error"][0] <= 0.01
+            assert 0 <= frame["curvature.sharpness_error"][0] <= 0.03
             g = torch.cat([x.reshape(-1) for x in torch.autograd.grad(loss_of(), optimizer.param_groups[0]["params"])])
             g = g.double().numpy()
             assert frame["curvature.along_gradient"][0] == pytest.approx(g @ dense @ g / (g @ g), rel=1e-3, abs=1e-5)
