@@ -92,12 +92,24 @@ def pyhessian_trace(problem: Problem) -> tuple[float | None, float]:
     return None, statistics.mean(operator.trace(maxIter=12, tol=0.0))
 
 
+class Flat(nn.Module):
+    """The net with an output a row, as a cross-entropy module takes them."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.net(inputs)
+        return outputs.reshape(-1, outputs.shape[-1])
+
+
 def curvlinops(problem: Problem) -> Any:
     return importlib.import_module("curvlinops").HessianLinearOperator(
-        problem.net,
-        flat_criterion,
+        Flat(problem.net),
+        nn.CrossEntropyLoss(),
         problem.parameters(),
-        [(problem.inputs, problem.targets)],
+        [(problem.inputs, problem.targets.reshape(-1))],
         check_deterministic=False,
     )
 
