@@ -181,6 +181,7 @@ def test_mixed_precision_learns_validates_in_its_own_numbers_and_measures_curvat
     small = {"data": data, "model": model | ({"attention": {"heads": 2}} if preset == "text-transformer" else {})}
     probes = {**NO_PROBES, "curvature": {"every": 10, "batch_size": 8, "max_products": 3}}
     given = document(preset, precision=kind, steps=20, schedule="constant", probes=probes, **small)
+    given["probes"]["budget"] = None
     task = tasks.build(parse(given).spec, data_root=None, device=CPU)
     lower = []
     evaluate, loss = task.evaluate, task.loss
