@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gyrostat.probes.schedule import WARM_UP
 from gyrostat.probes.stopwatch import Stopwatch
 
 REPORT_EVERY = 50
@@ -22,13 +23,14 @@ class Footprint:
     def __init__(self, clock: Stopwatch, held: Callable[[], tuple[Iterable[object], int]]) -> None:
         self._clock, self._held = clock, held
         self._next: int | None = None
-        self._reports = 0
+        self._reports, self._steps = 0, 0
 
     def readings(self, step: int) -> dict[str, float]:
         """Of the time up to now; empty between two reports."""
-        if self._next is None:
-            # the first step is warm-up, which the budget is not charged with
+        self._steps += 1
+        if self._steps <= WARM_UP:
             self._clock.start_total()
+        if self._next is None:
             self._next = step - step % REPORT_EVERY + REPORT_EVERY
         if self._next > step > self._next - 2 * REPORT_EVERY:
             return {}

@@ -8,7 +8,8 @@ too or is the nearest to it. A measurement that cost more than was expected leav
 
 So with S(a, b) the seconds spent in steps a to b and T(a, b) their wall time, S(1, b) <= budget x T(1, b) + what the
 dearest single step cost, and for any window S(a, b) is beyond that by no more than the purse can hold (`capacity`). The
-first step of a process is *warm-up*: whatever does not wait for its cadence is measured at it, and it is not charged.
+first step of a process is *warm-up*: whatever does not wait for its cadence is measured at it, and it is not charged,
+nor is the step after it, at which some measurements end.
 """
 
 import math
@@ -23,6 +24,9 @@ Key = TypeVar("Key")
 EXPECTED_STEPS: dict[Cost, float] = {"cheap": 0.1, "moderate": 0.5, "dear": 20.0}
 """What a first measurement is expected to cost, in training steps; of cheap and moderate ones, at most so much: their
 very first one, at step 1, touches everything for the first time and is no guide."""
+
+WARM_UP = 2
+"""Steps that are not charged."""
 
 TIGHT = 5
 """The budget is so many times as large while something looks wrong."""
@@ -114,7 +118,7 @@ class Schedule:
         self._cold: dict[str, float] = {}
         self._fixed = 0.0
         self._step_seconds = 0.0
-        self._purse = self._capacity = 0.0
+        self._purse = self._capacity = self._cheapest = 0.0
         self._count = 0
         self._newest = 0
         self._soonest = 0
@@ -122,7 +126,7 @@ class Schedule:
         self._tight = False
         self._recorded: frozenset[str] = frozenset()
         self._first = True
-        self._warming = False
+        self._warming = 0
         self._planned = 0.0
         self._stale = True
 
@@ -151,9 +155,10 @@ class Schedule:
         if self._budget is None:
             return self._as_set(step)
         if self._first:
-            self._first, self._warming = False, True
+            self._first, self._warming = False, WARM_UP
             return Due(tuple(name for name, plan in self._plans.items() if not plan.late))
-        if not self._step_seconds:
+        # while the purse cannot pay for even the cheapest, a look at the accounts would cost more than it finds
+        if not self._step_seconds or (self._purse < self._cheapest and not self._tight):
             return _NOTHING
         if self._stale:
             self._share_out()
@@ -178,7 +183,7 @@ class Schedule:
         if self._budget is None:
             return
         if self._warming:
-            self._warming, self._cold = False, self._cold | dict(costs)
+            self._warming, self._cold = self._warming - 1, dict(costs) | self._cold
             return
         usual, self._count = self._step_seconds, self._count + 1
         counted = min(step_seconds, _STEP_CLIP * usual) if usual else step_seconds
@@ -265,7 +270,8 @@ class Schedule:
         """Divides what the budget gives a step, after the session's own cost, among all accounts."""
         assert self._budget is not None
         self._planned = self._step_seconds
-        self._capacity = _HELD * sum(map(self.expected, self._sending))
+        expected = [self.expected(name) for name in self._sending]
+        self._capacity, self._cheapest = _HELD * sum(expected), min(expected, default=0.0)
         budget = min(1.0, self._budget * TIGHT) if self._tight else self._budget
         total = max(0.0, budget * self._step_seconds - self._fixed)
         half = 2 if self._tight else 1
