@@ -10,6 +10,9 @@ So with S(a, b) the seconds spent in steps a to b and T(a, b) their wall time, S
 dearest single step cost, and for any window S(a, b) is beyond that by no more than the purse can hold (`capacity`). The
 first step of a process is *warm-up*: whatever does not wait for its cadence is measured at it, and it is not charged,
 nor is the step after it, at which some measurements end.
+
+Where steps are so short that the session alone takes the budget, a plan may ask to be measured every so often all the
+same: a chart of one point is worth nothing. That is charged like all else, so nothing but it is then measured.
 """
 
 import math
@@ -57,12 +60,14 @@ class Plan:
         every: steps between two measurements.
         late: whether it waits for its cadence at the start too.
         recorded: whether the flight recorder has it measured at the steps between.
+        at_least: steps between two measurements at most, whatever the purse holds; 0 promises none.
     """
 
     every: int
     cost: Cost = "cheap"
     late: bool = False
     recorded: bool = False
+    at_least: int = 0
 
 
 class Due(NamedTuple):
@@ -113,6 +118,7 @@ class Schedule:
         self._plans = dict(plans)
         self._budget = budget
         self._sending = {name: _Account() for name in plans}
+        self._promised = math.gcd(*(plan.at_least for plan in plans.values()))
         self._recording = {name: _Account() for name, plan in plans.items() if plan.recorded and plan.every > 1}
         self._costs: dict[str, float] = {}
         self._cold: dict[str, float] = {}
@@ -149,6 +155,14 @@ class Schedule:
 
     def due(self, step: int) -> Due:
         """What to measure at `step`."""
+        paid = self._paid_for(step)
+        if self._budget is None or not self._promised or step % self._promised:
+            return paid
+        owed = {name for name, plan in self._plans.items() if plan.at_least and step % plan.at_least == 0}
+        self._recorded -= owed
+        return self._ordered(owed.union(paid.sent), set(paid.recorded) - owed, self._tight)
+
+    def _paid_for(self, step: int) -> Due:
         back, self._newest = step <= self._newest, step
         if self._tight and step > self._tight_until:
             self._tight, self._stale = False, True

@@ -29,6 +29,9 @@ from gyrostat.wire.pending import PendingFrame
 
 T = TypeVar("T")
 
+AT_LEAST = 40
+"""Cheap probes are measured at this multiple of their cadence whatever the budget says."""
+
 _TRACEBACK_CHARACTERS = 20_000
 
 
@@ -344,5 +347,7 @@ def _chosen(settings: Probes, network: Network) -> dict[str, Probe]:
 
 def _plan(settings: SettingsOfProbe, budget: float | None, recorder: bool) -> Plan:
     late = not settings.at_start or (settings.cost == "dear" and budget is not None)
-    recorded = recorder and settings.recorded and settings.cost == "cheap"
-    return Plan(every=settings.every, cost=settings.cost, late=late, recorded=recorded)
+    cheap = settings.cost == "cheap"
+    recorded = recorder and settings.recorded and cheap
+    at_least = AT_LEAST * settings.every if cheap else 0
+    return Plan(every=settings.every, cost=settings.cost, late=late, recorded=recorded, at_least=at_least)

@@ -169,6 +169,19 @@ def test_when_the_session_alone_breaks_the_budget_nothing_is_measured_after_the_
     assert [step for step, found in due.items() if found.sent or found.recorded] == [1]
 
 
+def test_what_is_promised_is_measured_though_the_session_alone_breaks_the_budget() -> None:
+    plans = {**PLANS, "cheap": Plan(every=5, recorded=True, at_least=200), "other": Plan(every=10, at_least=300)}
+    costs = dict.fromkeys(plans, 0.1)
+    due, spent, elapsed = simulated(Schedule(plans, 0.02), range(1, 2001), costs, fixed=0.03)
+    assert sent(due, "cheap") == [1, *range(200, 2001, 200)]
+    assert sent(due, "other") == [1, *range(300, 2001, 300)]
+    assert sent(due, "middle") == [1]
+    assert not any(found.recorded for found in due.values())
+    assert spent[-1] / elapsed[-1] < 0.031
+    due, _, _ = simulated(Schedule(plans, 0.5), range(1, 2001), dict.fromkeys(plans, 0.001))
+    assert set(range(100, 2001, 5)) <= set(sent(due, "cheap")), "what is paid for comes as often as it is set"
+
+
 def test_steps_that_become_longer_buy_more_and_one_very_long_step_does_not() -> None:
     costs = {"cheap": 1.0, "middle": 1.0, "dear": 1e6}
     due, _, _ = simulated(
