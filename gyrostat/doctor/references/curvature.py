@@ -1,5 +1,6 @@
 """Curvature, from the dense Hessian of the probe batch's loss."""
 
+from copy import deepcopy
 from functools import lru_cache
 
 import numpy as np
@@ -8,7 +9,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from gyrostat.doctor.moment import Array, Moment
+from gyrostat.doctor.networks import loss_of
 from gyrostat.doctor.references.registry import Values, reference
+from gyrostat.spec.probes import SmoothnessProbe
 
 _ESTIMATE = 0.02
 """The probe stops at one hundredth; and where it has used up its products, which small nets do not."""
@@ -40,6 +43,20 @@ def hessian(moment: Moment) -> Array:
     for name, buffer in moment.network.named_buffers():
         buffer.copy_(buffers[name])
     return found.numpy()
+
+
+def probe_loss(moment: Moment, shift: Array | None = None) -> tuple[float, Array]:
+    """Loss of the probe batch and its gradient (n,), with the trainable parameters moved by `shift` (n,)."""
+    network = deepcopy(moment.network)
+    parameters = [dict(network.named_parameters())[name] for name in names_of(moment)]
+    if shift is not None:
+        parts = torch.split(torch.from_numpy(shift), [parameter.numel() for parameter in parameters])
+        with torch.no_grad():
+            for parameter, part in zip(parameters, parts, strict=True):
+                parameter.add_(part.view_as(parameter))
+    loss = loss_of(network, moment.probe_batch)
+    gradients = torch.autograd.grad(loss, parameters, materialize_grads=True, allow_unused=True)
+    return float(loss.detach()), torch.cat([gradient.flatten() for gradient in gradients]).numpy()
 
 
 def preconditioner(moment: Moment) -> Array | None:
@@ -93,3 +110,18 @@ def over_limit(moment: Moment) -> Values:
     assert isinstance(decisive, float)
     assert isinstance(bound, float)
     return decisive / bound
+
+
+@reference("curvature.along_gradient")
+def along_gradient(moment: Moment) -> Values:
+    """gᵀHg/gᵀg."""
+    _, gradient = probe_loss(moment)
+    return float(gradient @ hessian(moment) @ gradient / (gradient @ gradient))
+
+
+@reference("curvature.sam_sharpness", error=1e-3)
+def sam_sharpness(moment: Moment) -> Values:
+    """L(θ + ρ·g/‖g‖) − L(θ); a difference of losses that float32 knows to seven digits."""
+    loss, gradient = probe_loss(moment)
+    moved, _ = probe_loss(moment, SmoothnessProbe().rho * gradient / np.linalg.norm(gradient))
+    return moved - loss

@@ -38,14 +38,12 @@ WITHOUT["weight.lipschitz_bound"] = (
 _OWN_TESTS = "not tried in every mode yet; compared with a float64 reference in {}"
 for _file, _metrics in {
     "tests/gyrostat/probes/test_curvature.py and its neighbours": (
-        "curvature.sharpness_error", "curvature.second_eigenvalue", "curvature.along_gradient", "curvature.trace",
-        "curvature.trace_error", "curvature.block_trace", "curvature.block_trace_error", "curvature.block_sharpness",
-        "curvature.sam_sharpness", "curvature.loss_range", "curvature.gradient_change",
-        "curvature.effective_smoothness", "curvature.effective_smoothness_over_limit",
+        "curvature.sharpness_error", "curvature.second_eigenvalue", "curvature.trace", "curvature.trace_error",
+        "curvature.block_trace", "curvature.block_trace_error", "curvature.block_sharpness", "curvature.loss_range",
+        "curvature.gradient_change", "curvature.effective_smoothness", "curvature.effective_smoothness_over_limit",
     ),
     "tests/gyrostat/probes/test_activations.py and its neighbours": (
-        "activation.nonfinite_count", "activation.kurtosis", "activation.saturated_fraction",
-        "activation.dead_fraction", "activation.outlier_channels", "activation.gradient_rms",
+        "activation.saturated_fraction", "activation.dead_fraction", "activation.gradient_rms",
         "activation.branch_to_trunk", "activation.effective_rank", "activation.stable_rank",
     ),
     "the tests of the gradient noise probe": (
