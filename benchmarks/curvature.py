@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.overhead import cases, loss_of
+from benchmarks.overhead.cases import cases, loss_of
 from benchmarks.ratios import table
 from gyrostat.probes.curvature import Curvature
 from gyrostat.probes.eigenpairs import Subspace, trace
