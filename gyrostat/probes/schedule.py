@@ -2,14 +2,14 @@
 
 All probes together live from one purse: it gains `budget` of all wall time, and what probes and session cost is taken
 from it, so the promise holds whatever a model costs. Who may spend is decided by an *account* for each probe, which
-gains a max-min fair share of the budget: cheap probes get what their cadence needs, the dear ones share the rest. A
+gains a max-min fair share of the budget: the cheap ones of most of it, the others of what these leave. A
 probe is measured at a multiple of its cadence when the purse holds what it is expected to cost, and its account does
 too or is the nearest to it. A measurement that cost more than was expected leaves a debt that must be earned first.
 
 So with S(a, b) the seconds spent in steps a to b and T(a, b) their wall time, S(1, b) <= budget x T(1, b) + what the
 dearest single step cost, and for any window S(a, b) is beyond that by no more than the purse can hold (`capacity`). The
-first step of a process is *warm-up*: whatever does not wait for its cadence is measured at it, and it is not charged,
-nor is the step after it, at which some measurements end.
+first steps of a process are *warm-up* and not charged: whatever does not wait for its cadence is measured at the first
+one, and cheap probes keep their cadence, since the beginning of a training tells the most and nothing is saved yet.
 
 Where steps are so short that the session alone takes the budget, a plan may ask to be measured every so often all the
 same: a chart of one point is worth nothing. That is charged like all else, so nothing but it is then measured.
@@ -28,8 +28,14 @@ EXPECTED_STEPS: dict[Cost, float] = {"cheap": 0.1, "moderate": 0.5, "dear": 20.0
 """What a first measurement is expected to cost, in training steps; of cheap and moderate ones, at most so much: their
 very first one, at step 1, touches everything for the first time and is no guide."""
 
-WARM_UP = 2
+WARM_UP = 20
 """Steps that are not charged."""
+
+_COLD = 2
+"""Steps of these whose costs are no guide: everything is touched for the first time."""
+
+CHEAP_SHARE = 0.7
+"""Of the budget, at most, that the cheap probes have before the others, which may be saving for long."""
 
 TIGHT = 5
 """The budget is so many times as large while something looks wrong."""
@@ -171,6 +177,8 @@ class Schedule:
         if self._first:
             self._first, self._warming = False, WARM_UP
             return Due(tuple(name for name, plan in self._plans.items() if not plan.late))
+        if self._warming:
+            return Due(tuple(n for n, plan in self._plans.items() if plan.cost == "cheap" and step % plan.every == 0))
         # while the purse cannot pay for even the cheapest, a look at the accounts would cost more than it finds
         if not self._step_seconds or (self._purse < self._cheapest and not self._tight):
             return _NOTHING
@@ -196,23 +204,27 @@ class Schedule:
         """A step took `step_seconds` without probes; `fixed_seconds` went into the session, `costs` into probes."""
         if self._budget is None:
             return
-        if self._warming:
-            self._warming, self._cold = self._warming - 1, dict(costs) | self._cold
-            return
+        warming = self._warming > 0
+        if warming:
+            self._warming -= 1
+            if self._warming >= WARM_UP - _COLD:
+                self._cold = dict(costs) | self._cold
+                return
         usual, self._count = self._step_seconds, self._count + 1
         counted = min(step_seconds, _STEP_CLIP * usual) if usual else step_seconds
         inside = fixed_seconds + sum(costs.values()) if costs else fixed_seconds
         budget = min(1.0, self._budget * TIGHT) if self._tight else self._budget
-        self._purse += budget * (counted + inside) - inside
+        if not warming:
+            self._purse += budget * (counted + inside) - inside
         self._step_seconds = usual + max(_STEP_SMOOTHING, 1 / self._count) * (counted - usual)
         if not self._planned / _DRIFT < self._step_seconds < self._planned * _DRIFT:
             self._stale = True
         if costs:
-            self._charge(fixed_seconds, costs)
+            self._charge(fixed_seconds, costs, free=warming)
         else:
             self._fixed = _smoothed(self._fixed, fixed_seconds, _STEP_SMOOTHING)
 
-    def _charge(self, fixed_seconds: float, costs: Mapping[str, float]) -> None:
+    def _charge(self, fixed_seconds: float, costs: Mapping[str, float], *, free: bool) -> None:
         # hooks and the larger frame are the session's time, and are there because of the probes
         factor = 1 + max(0.0, fixed_seconds - self._fixed) / max(sum(costs.values()), 1e-12)
         for name, seconds in costs.items():
@@ -224,7 +236,7 @@ class Schedule:
                 self._stale = True
             account = (self._recording if name in self._recorded else self._sending)[name]
             account.settle(self._count, _HELD * before)
-            account.balance -= cost
+            account.balance -= 0.0 if free else cost
 
     def _as_set(self, step: int) -> Due:
         tight = step <= self._tight_until
@@ -293,7 +305,7 @@ class Schedule:
         needs = {name: _MARGIN * self.expected(name) / cadence[name] for name in self._sending}
         between = {name: _MARGIN * self.expected(name) * (1 - 1 / cadence[name]) for name in self._recording}
         first = min(RECORDER_SHARE * total, sum(between.values()))
-        sent = fair_shares(needs, total - first)
+        sent = self._shares(needs, total - first)
         while True:
             recorded = fair_shares(between, total - sum(sent.values()))
             # to record more seldom than is sent is worth nothing
@@ -301,11 +313,19 @@ class Schedule:
             if not idle:
                 break
             del between[max(idle, key=self.expected)]
-        sent = fair_shares(needs, total - min(first, sum(recorded.values())))
+        sent = self._shares(needs, total - min(first, sum(recorded.values())))
         for accounts, shares in ((self._sending, sent), (self._recording, recorded)):
             for name, account in accounts.items():
                 account.settle(self._count, _HELD * self.expected(name))
                 account.rate = shares.get(name, 0.0)
+
+    def _shares(self, needs: Mapping[str, float], total: float) -> dict[str, float]:
+        """Cheap probes first, within `CHEAP_SHARE`; what the others then leave is theirs as well."""
+        cheap = {name: need for name, need in needs.items() if self._plans[name].cost == "cheap"}
+        others = {name: need for name, need in needs.items() if name not in cheap}
+        before = sum(fair_shares(cheap, CHEAP_SHARE * total).values())
+        rest = fair_shares(others, total - before)
+        return fair_shares(cheap, total - sum(rest.values())) | rest
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers: what is known of costs, what is saved."""

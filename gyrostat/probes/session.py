@@ -29,7 +29,7 @@ from gyrostat.wire.pending import PendingFrame
 
 T = TypeVar("T")
 
-AT_LEAST = 40
+AT_LEAST = 20
 """Cheap probes are measured at this multiple of their cadence whatever the budget says."""
 
 _TRACEBACK_CHARACTERS = 20_000

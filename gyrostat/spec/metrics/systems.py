@@ -27,7 +27,7 @@ METRICS = (
     Metric(name="probe.overhead", unit="1", axis="run", stage=PROCESS,
            description="Share of wall time spent in probes since the last frame that holds it."),
     Metric(name="probe.total_overhead", unit="1", axis="run", stage=PROCESS,
-           description="Share of wall time spent in probes since the process's first two steps, which are warm-up and "
+           description="Share of wall time spent in probes since the process's first 20 steps, which are warm-up and "
                        "left out: what `probes.budget` bounds, but for steps at which something looked wrong."),
     Metric(name="probe.memory_bytes", unit="B", axis="run", stage=PROCESS,
            description="Memory that probes keep from one step to the next: tensors of theirs, on host and device, and "
