@@ -141,8 +141,8 @@ def test_spending_never_exceeds_the_budget_by_more_than_one_step_in_any_window_b
         due = schedule.due(step)
         factor = cold if step == 1 else 1.0
         paid = {n: factor * costs[n] * source.lognormvariate(0, noise) for n in (*due.sent, *due.recorded)}
-        own = min(1.0, fixed * budget) * usual  # what the session itself takes leaves something, or nothing
         length = usual * source.lognormvariate(0, noise)
+        own = fixed * budget * length  # what the session itself takes leaves something, or nothing
         schedule.observe(length, own, paid)
         if step <= WARM_UP:
             continue
