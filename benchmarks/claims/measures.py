@@ -1,4 +1,4 @@
-"""Numbers of a trained net that no probe streams yet, each by its definition, from the run's checkpoint.
+"""Numbers of a trained net, each by its definition, from its checkpoint: apart from the probes that stream the like.
 
 Nets here are small, so nothing is estimated that can be computed.
 """
