@@ -1,18 +1,20 @@
-"""What handlers ask for: the app's parts, the time, a run that exists."""
+"""What handlers ask for: the app's parts, the time, a run that exists, a scope of the caller's token."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from app.errors import NotFound
-from app.guards.tokens import Tokens
+from app.guards.tokens import Caller, Tokens
 from app.services.events import Hub
 from app.services.telemetry import Telemetry
 from app.settings import AppSettings
 from app.storage import runs as run_repository
 from app.storage.database import Database
+from gyrostat.wire.scopes import SCOPES, Scope
 
 Clock = Callable[[], datetime]
 
@@ -76,3 +78,29 @@ def _run_exists(run_id: RunId, database: DatabaseDep) -> str:
 
 RunDep = Annotated[str, Depends(_run_exists)]
 """The id in the path, of a run that exists; 404 otherwise."""
+
+
+_bearer = HTTPBearer(
+    scheme_name="token",
+    auto_error=False,
+    description="A token: that of the service's settings, or one made by `POST /v1/tokens` with the scopes it needs",
+)
+
+
+async def _caller(request: Request) -> Caller:
+    return cast(Caller, request.state.caller)
+
+
+async def _allowed(
+    caller: Annotated[Caller, Depends(_caller)],
+    needed: SecurityScopes,
+    _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> None:
+    for scope in needed.scopes:
+        caller.check(cast(Scope, scope))
+
+
+READ, INGEST, RUN, ADMIN = (Security(_allowed, scopes=[scope]) for scope in SCOPES)
+"""Among a route's `dependencies`: the scope that a caller's token must have, 403 otherwise. Each route has one."""
+CallerDep = Annotated[Caller, Depends(_caller)]
+"""Who sent the request."""

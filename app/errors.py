@@ -9,7 +9,7 @@ AppError
 ├── HostNotAllowed       421  Host is no name of this service
 ├── Invalid              422  lists every problem with path, value and mend
 ├── TooMany              429  with Retry-After
-├── Unauthorized 401, Forbidden 403
+├── Unauthorized 401, Forbidden 403 (MissingScope names what the token lacks)
 └── Unavailable          503 / StorageFull 507, with Retry-After
 """
 
@@ -63,9 +63,15 @@ class Unauthorized(AppError):
 
 
 class Forbidden(AppError):
-    """Not from here, or not with this token."""
+    """Not from here."""
 
     status, kind, title = 403, "forbidden", "Forbidden"
+
+
+class MissingScope(Forbidden):
+    """The token is good, but not for this."""
+
+    kind, title = "missing-scope", "Missing scope"
 
 
 class HostNotAllowed(AppError):

@@ -19,6 +19,7 @@ from app.api import (
     rules,
     runs,
     samples,
+    tokens,
     workers,
 )
 from app.api.static_files import VersionedFiles
@@ -48,6 +49,7 @@ PARTS = (
     alerts,
     rules,
     workers,
+    tokens,
     catalogue,
     health,
     docs,
@@ -61,6 +63,7 @@ def create_app(settings: AppSettings, *, clock: Clock = utc_now) -> FastAPI:
     app = FastAPI(
         title="Gyrostat",
         version=__version__,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan(settings, clock),
@@ -68,7 +71,7 @@ def create_app(settings: AppSettings, *, clock: Clock = utc_now) -> FastAPI:
     app.state.settings, app.state.clock = settings, clock
     app.state.hub = Hub(clock)
     app.state.telemetry = Telemetry()
-    app.state.tokens = Tokens(settings)
+    app.state.tokens = Tokens(settings, lambda: app.state.database)
     problems.install(app)
     for part in PARTS:
         app.include_router(part.router)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.errors import AppError, BadRequest, Invalid
+from app.errors import AppError, BadRequest, Invalid, MissingScope
 from gyrostat.spec.checks import Problem
 from gyrostat.spec.parse import SpecError, described
 
@@ -39,6 +39,8 @@ def response(error: AppError) -> Response:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="gyrostat"'
+    if isinstance(error, MissingScope):  # RFC 6750, section 3.1
+        headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{error.extra["scope"]}"'
     return _rendered(error.document(), error.status, headers)
 
 

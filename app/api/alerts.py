@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from app.api.runs import IdempotencyKey
-from app.deps import DatabaseDep, NowDep
+from app.deps import READ, RUN, DatabaseDep, NowDep
 from app.services import alerting, idempotency
 from app.services import remedies as remedy_service
 from app.services.alert_view import AlertDetail, AlertState, AlertView, RemedyView
@@ -51,7 +51,7 @@ class Remedies(View):
     """There is no second page."""
 
 
-@router.get("/alerts", summary="List alerts")
+@router.get("/alerts", dependencies=[READ], summary="List alerts")
 def list_alerts(
     database: DatabaseDep,
     run: Annotated[str | None, Query(max_length=64, description="Only of this run")] = None,
@@ -68,14 +68,14 @@ def list_alerts(
         )
 
 
-@router.get("/alerts/{alert_id}", summary="Get an alert")
+@router.get("/alerts/{alert_id}", dependencies=[READ], summary="Get an alert")
 def get_alert(alert_id: AlertId, database: DatabaseDep) -> AlertDetail:
     """One alert with its evidence, its remedies, and everything that became of it."""
     with database.read() as session:
         return alerting.get(session, alert_id)
 
 
-@router.post("/alerts/{alert_id}:acknowledge", summary="Acknowledge an alert")
+@router.post("/alerts/{alert_id}:acknowledge", dependencies=[RUN], summary="Acknowledge an alert")
 def acknowledge_alert(
     alert_id: AlertId, database: DatabaseDep, now: NowDep, body: NoteRequest | None = None
 ) -> AlertDetail:
@@ -84,7 +84,7 @@ def acknowledge_alert(
     return database.write(lambda session: alerting.acknowledge(session, alert_id, note, now))
 
 
-@router.post("/alerts/{alert_id}:resolve", summary="Resolve an alert")
+@router.post("/alerts/{alert_id}:resolve", dependencies=[RUN], summary="Resolve an alert")
 def resolve_alert(
     alert_id: AlertId, database: DatabaseDep, now: NowDep, body: NoteRequest | None = None
 ) -> AlertDetail:
@@ -93,14 +93,14 @@ def resolve_alert(
     return database.write(lambda session: alerting.resolve(session, alert_id, note, now))
 
 
-@router.post("/alerts/{alert_id}:mute", summary="Mute an alert")
+@router.post("/alerts/{alert_id}:mute", dependencies=[RUN], summary="Mute an alert")
 def mute_alert(alert_id: AlertId, database: DatabaseDep, now: NowDep, body: MuteRequest | None = None) -> AlertDetail:
     """Keeps it, but counts and announces it no more; `muted` false undoes that."""
     wanted = body or MuteRequest()
     return database.write(lambda session: alerting.mute(session, alert_id, wanted.note, now, muted=wanted.muted))
 
 
-@router.get("/alerts/{alert_id}/remedies", summary="List an alert's remedies")
+@router.get("/alerts/{alert_id}/remedies", dependencies=[READ], summary="List an alert's remedies")
 def list_remedies(alert_id: AlertId, database: DatabaseDep) -> Remedies:
     """Changes that may cure it, best first, each with the reason and the patch of the spec."""
     with database.read() as session:
@@ -108,7 +108,11 @@ def list_remedies(alert_id: AlertId, database: DatabaseDep) -> Remedies:
 
 
 @router.post(
-    "/alerts/{alert_id}/remedies/{number}:apply", status_code=201, response_model=Applied, summary="Apply a remedy"
+    "/alerts/{alert_id}/remedies/{number}:apply",
+    status_code=201,
+    response_model=Applied,
+    dependencies=[RUN],
+    summary="Apply a remedy",
 )
 def apply_remedy(
     alert_id: AlertId,

@@ -4,13 +4,14 @@ from typing import Any, Generic, TypeVar
 
 from fastapi import APIRouter
 
+from app.deps import READ
 from app.services import catalogue
 from app.services.catalogue import Dataset, MetricView, PresetView, Probe, Stabilizer
 from app.services.run_view import View
 
 T = TypeVar("T")
 
-router = APIRouter(prefix="/v1", tags=["catalogue"])
+router = APIRouter(prefix="/v1", tags=["catalogue"], dependencies=[READ])
 
 
 class Catalogue(View, Generic[T]):

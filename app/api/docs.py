@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
-from starlette.responses import FileResponse, HTMLResponse, Response
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from swagger_ui_bundle import swagger_ui_path
 
 from app.api.openapi import document
+from app.deps import READ
 from app.errors import NotFound
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[READ])
 
 _TYPES = {
     "swagger-ui.css": "text/css",
@@ -50,6 +51,12 @@ window.addEventListener("load", async () => {
   });
 });
 """
+
+
+@router.get("/openapi.json")
+async def description(request: Request) -> JSONResponse:
+    """The document that the page shows."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")

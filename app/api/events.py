@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from app.deps import DatabaseDep, HubDep, RunDep, TelemetryDep
+from app.deps import READ, DatabaseDep, HubDep, RunDep, TelemetryDep
 from app.services.events import Hub, Notice
 from app.services.telemetry import Telemetry
 from app.storage.database import Database
 
-router = APIRouter(prefix="/v1", tags=["events"])
+router = APIRouter(prefix="/v1", tags=["events"], dependencies=[READ])
 
 PING_SECONDS = 15
 SEND_SECONDS = 30

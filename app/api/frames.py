@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, Request
 
-from app.deps import DatabaseDep, NowDep, RunId, TelemetryDep
+from app.deps import INGEST, DatabaseDep, NowDep, RunId, TelemetryDep
 from app.errors import BadRequest, Invalid, UnsupportedMedia
 from app.services import ingest
 from gyrostat.spec.checks import Problem
@@ -13,7 +13,7 @@ from gyrostat.wire import codec
 from gyrostat.wire.frame import Batch
 from gyrostat.wire.messages import Acknowledgement, EventsMessage, LayoutMessage
 
-router = APIRouter(prefix="/v1/runs/{run_id}", tags=["frames"])
+router = APIRouter(prefix="/v1/runs/{run_id}", tags=["frames"], dependencies=[INGEST])
 
 _EXAMPLE = {
     "producer": "trainer-1",

@@ -5,7 +5,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.deps import DatabaseDep, TelemetryDep
+from app.deps import READ, DatabaseDep, TelemetryDep
 from app.errors import Unavailable
 from app.services import scrape
 from app.services.run_view import View
@@ -35,7 +35,7 @@ async def healthz() -> Alive:
     return Alive()
 
 
-@router.get("/readyz", summary="Can it serve?")
+@router.get("/readyz", dependencies=[READ], summary="Can it serve?")
 def readyz(database: DatabaseDep) -> Ready:
     """Whether the database answers and has the tables that this version needs; 503 otherwise."""
     current, head = database.current(), database.head()
@@ -49,6 +49,7 @@ def readyz(database: DatabaseDep) -> Ready:
 
 @router.get(
     "/metrics",
+    dependencies=[READ],
     summary="Get figures for Prometheus",
     response_class=Response,
     responses={

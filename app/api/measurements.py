@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path
 
 from app.api.runs import IdempotencyKey
-from app.deps import DatabaseDep, NowDep, RunId
+from app.deps import READ, RUN, DatabaseDep, NowDep, RunId
 from app.services import controls, idempotency, measurements
 from app.services.measurements import MeasurementDocument, Measurements, MeasurementView
 from gyrostat.spec.measurements import Measurement
@@ -22,7 +22,13 @@ Wanted = Annotated[
 ]
 
 
-@router.post("/{run_id}:measure", status_code=202, response_model=MeasurementView, summary="Measure on demand")
+@router.post(
+    "/{run_id}:measure",
+    status_code=202,
+    response_model=MeasurementView,
+    dependencies=[RUN],
+    summary="Measure on demand",
+)
 def measure_run(
     run_id: RunId, body: Wanted, database: DatabaseDep, now: NowDep, key: IdempotencyKey = None
 ) -> dict[str, Any]:
@@ -45,14 +51,14 @@ def measure_run(
     )
 
 
-@router.get("/{run_id}/measurements", summary="List a run's measurements on demand")
+@router.get("/{run_id}/measurements", dependencies=[READ], summary="List a run's measurements on demand")
 def list_measurements(run_id: RunId, database: DatabaseDep) -> Measurements:
     """What has been asked for and what came of it, newest first; the values of each are read under its id."""
     with database.read() as session:
         return measurements.listed(session, run_id)
 
 
-@router.get("/{run_id}/measurements/{measurement_id}", summary="Get a measurement on demand")
+@router.get("/{run_id}/measurements/{measurement_id}", dependencies=[READ], summary="Get a measurement on demand")
 def get_measurement(run_id: RunId, measurement_id: MeasurementId, database: DatabaseDep) -> MeasurementDocument:
     """One measurement with its values, which are null while it is waited for and where it failed."""
     with database.read() as session:

@@ -11,13 +11,13 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api import series_formats
-from app.deps import DatabaseDep, RunDep, RunId
+from app.deps import READ, DatabaseDep, RunDep, RunId
 from app.series import Series
 from app.services import metrics as metric_service
 from app.storage.database import Database, Session
 from gyrostat.wire.layout import MetricDeclaration
 
-router = APIRouter(prefix="/v1", tags=["metrics"])
+router = APIRouter(prefix="/v1", tags=["metrics"], dependencies=[READ])
 
 COPY_BYTES = 1 << 20
 Number = float | Literal["NaN", "Infinity", "-Infinity"] | None

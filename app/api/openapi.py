@@ -18,6 +18,7 @@ TAGS = [
     {"name": "rules", "description": "What is watched for, and from which threshold on"},
     {"name": "events", "description": "Server-sent events"},
     {"name": "workers", "description": "Processes that claim queued runs"},
+    {"name": "tokens", "description": "Who may do what, where the service asks for a token"},
     {"name": "catalogue", "description": "The toolkit"},
     {"name": "health", "description": "The service itself"},
 ]
@@ -61,7 +62,12 @@ FAILURES: dict[str, tuple[str, str, str]] = {
         "the body is not JSON: Expecting value at character 0; send one JSON document",
     ),
     "401": ("unauthorized", "Unauthorized", "this service needs its token; send `Authorization: Bearer TOKEN`"),
-    "403": ("forbidden", "Forbidden", "a page of 'https://elsewhere.example' may change nothing here"),
+    "403": (
+        "missing-scope",
+        "Missing scope",
+        "this needs a token with the scope `run`, and 'worker in room 4' has `ingest`; have one made by "
+        "`gyrostat token create`",
+    ),
     "404": ("not-found", "Not found", "there is no run '5f0c2f9d3b1a4e77'; GET /v1/runs lists those there are"),
     "408": ("request-timeout", "Request timeout", "the body did not arrive within 30 s; send it again"),
     "409": ("conflict", "Conflict", "run 5f0c2f9d3b1a4e77 is finished and cannot become paused"),
@@ -73,7 +79,11 @@ FAILURES: dict[str, tuple[str, str, str]] = {
         "Content-Type is 'text/plain'; application/json is read",
     ),
     "422": ("invalid", "Invalid", "the spec has 1 problem"),
-    "429": ("too-many", "Too many requests", "slow down"),
+    "429": (
+        "too-many",
+        "Too many requests",
+        "too many wrong tokens came from this address; wait, and send the right one",
+    ),
     "500": (
         "internal",
         "Internal error",
@@ -82,8 +92,8 @@ FAILURES: dict[str, tuple[str, str, str]] = {
     "503": ("unavailable", "Unavailable", "the database does not answer; try again"),
     "507": ("storage-full", "Storage full", "the disk is full; nothing was stored"),
 }
-ALWAYS = ("400", "401", "422", "500", "503")
-OF_CHANGES = ("403", "404", "408", "409", "413", "415", "507")
+ALWAYS = ("400", "401", "403", "422", "429", "500", "503")
+OF_CHANGES = ("404", "408", "409", "413", "415", "507")
 EXAMPLE_PROBLEM = {
     "path": "model.width",
     "value": -3,
@@ -107,8 +117,6 @@ def document(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["Failure_RFC9457"] = PROBLEM
-    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    schema["security"] = [{}, {"token": []}]
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             _declare_failures(path, method, operation)

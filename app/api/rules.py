@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from pydantic import Field
 
-from app.deps import DatabaseDep, NowDep
+from app.deps import ADMIN, READ, DatabaseDep, NowDep
 from app.services import rules as rule_service
 from app.services.rules import Backtest, BacktestRequest, DetectorView, RuleView
 from app.services.run_requests import Body
@@ -40,26 +40,26 @@ class Detectors(View):
     """There is no second page."""
 
 
-@router.get("/detectors", summary="List the detectors", tags=["catalogue"])
+@router.get("/detectors", dependencies=[READ], summary="List the detectors", tags=["catalogue"])
 def list_detectors() -> Detectors:
     """Every kind of alert: what it means, what it reads, its thresholds and where they come from."""
     return Detectors(items=rule_service.detectors())
 
 
-@router.get("/rules", summary="List the alert rules")
+@router.get("/rules", dependencies=[READ], summary="List the alert rules")
 def list_rules(database: DatabaseDep) -> Rules:
     """Every rule with its severity and thresholds, as they hold for runs that do not change them in their spec."""
     with database.read() as session:
         return Rules(items=rule_service.list_rules(session))
 
 
-@router.put("/rules", summary="Change the alert rules")
+@router.put("/rules", dependencies=[ADMIN], summary="Change the alert rules")
 def put_rules(body: RulesRequest, database: DatabaseDep, now: NowDep) -> Rules:
     """Replaces all changes to rules. A rule that changes starts afresh on every run; its open alerts are resolved."""
     return Rules(items=database.write(lambda session: rule_service.put_rules(session, body.rules, now)))
 
 
-@router.post("/rules:backtest", summary="Try a rule on a stored run")
+@router.post("/rules:backtest", dependencies=[READ], summary="Try a rule on a stored run")
 def backtest_rule(body: BacktestRequest, database: DatabaseDep) -> Backtest:
     """Replays what is stored of a run through one rule and tells what it would have said; nothing is changed."""
     with database.read() as session:

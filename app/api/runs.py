@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 
-from app.deps import DatabaseDep, NowDep, RunId
+from app.deps import READ, RUN, DatabaseDep, NowDep, RunId
 from app.services import idempotency, run_history
 from app.services import runs as run_service
 from app.services.run_history import Checkpoints, History
@@ -45,7 +45,7 @@ class Validity(View):
     """What is expected to go wrong."""
 
 
-@router.post("/runs", status_code=201, response_model=RunView, summary="Start a run")
+@router.post("/runs", status_code=201, response_model=RunView, dependencies=[RUN], summary="Start a run")
 def create_run(
     body: RunRequest, database: DatabaseDep, now: NowDep, response: Response, key: IdempotencyKey = None
 ) -> dict[str, Any]:
@@ -68,14 +68,14 @@ def create_run(
     return made
 
 
-@router.post("/runs:validate", summary="Check a spec")
+@router.post("/runs:validate", dependencies=[READ], summary="Check a spec")
 def validate_run(body: ValidateRequest) -> Validity:
     """Writes the spec out with every default and says what is expected to go wrong; trains nothing."""
     validated = run_service.validate(body)
     return Validity(valid=True, spec=validated.spec, warnings=validated.warnings)
 
 
-@router.get("/runs", summary="List runs")
+@router.get("/runs", dependencies=[READ], summary="List runs")
 def list_runs(
     database: DatabaseDep,
     project: Annotated[str | None, Query(max_length=100, description="Only of this project")] = None,
@@ -104,64 +104,64 @@ def list_runs(
         )
 
 
-@router.get("/runs/{run_id}", summary="Get a run")
+@router.get("/runs/{run_id}", dependencies=[READ], summary="Get a run")
 def get_run(run_id: RunId, database: DatabaseDep) -> RunView:
     """One run with its spec, state and open alerts."""
     with database.read() as session:
         return run_service.get(session, run_id)
 
 
-@router.patch("/runs/{run_id}", summary="Rename or label a run")
+@router.patch("/runs/{run_id}", dependencies=[RUN], summary="Rename or label a run")
 def patch_run(run_id: RunId, body: PatchRequest, database: DatabaseDep, now: NowDep) -> RunView:
     """Changes name, project, tags or notes; what is left out stays."""
     return database.write(lambda session: run_service.patch(session, run_id, body, now))
 
 
-@router.delete("/runs/{run_id}", status_code=204, summary="Delete a run")
+@router.delete("/runs/{run_id}", status_code=204, dependencies=[RUN], summary="Delete a run")
 def delete_run(run_id: RunId, database: DatabaseDep) -> None:
     """Deletes a run with everything measured on it. One that is being trained must be stopped first."""
     database.write(lambda session: run_service.delete(session, run_id))
 
 
-@router.get("/runs/{run_id}/history", summary="Get a run's history")
+@router.get("/runs/{run_id}/history", dependencies=[READ], summary="Get a run's history")
 def get_history(run_id: RunId, database: DatabaseDep) -> History:
     """Every change of its state with reason and time, and every attempt with its worker."""
     with database.read() as session:
         return run_history.history(session, run_id)
 
 
-@router.get("/runs/{run_id}/checkpoints", summary="List a run's checkpoints")
+@router.get("/runs/{run_id}/checkpoints", dependencies=[READ], summary="List a run's checkpoints")
 def get_checkpoints(run_id: RunId, database: DatabaseDep) -> Checkpoints:
     """Checkpoints that are kept; a fork can begin at each."""
     with database.read() as session:
         return run_history.checkpoints(session, run_id)
 
 
-@router.post("/runs/{run_id}:stop", summary="Stop a run")
+@router.post("/runs/{run_id}:stop", dependencies=[RUN], summary="Stop a run")
 def stop_run(run_id: RunId, database: DatabaseDep, now: NowDep) -> RunView:
     """Ends a run. Where a worker trains it, that writes a last checkpoint first; `wanted` says so until then."""
     return database.write(lambda session: run_service.stop(session, run_id, now))
 
 
-@router.post("/runs/{run_id}:pause", summary="Pause a run")
+@router.post("/runs/{run_id}:pause", dependencies=[RUN], summary="Pause a run")
 def pause_run(run_id: RunId, database: DatabaseDep, now: NowDep) -> RunView:
     """Lets a run rest, with a checkpoint, and frees its worker."""
     return database.write(lambda session: run_service.pause(session, run_id, now))
 
 
-@router.post("/runs/{run_id}:resume", summary="Resume a run")
+@router.post("/runs/{run_id}:resume", dependencies=[RUN], summary="Resume a run")
 def resume_run(run_id: RunId, database: DatabaseDep, now: NowDep) -> RunView:
     """Queues a paused run again; it goes on from its last checkpoint."""
     return database.write(lambda session: run_service.resume(session, run_id, now))
 
 
-@router.post("/runs/{run_id}:control", status_code=202, summary="Change a running training")
+@router.post("/runs/{run_id}:control", status_code=202, dependencies=[RUN], summary="Change a running training")
 def control_run(run_id: RunId, body: ControlRequest, database: DatabaseDep, now: NowDep) -> RunView:
     """Asks the run's worker to change learning rate, clipping or probe cadence at the next step it can."""
     return database.write(lambda session: run_service.control(session, run_id, body, now))
 
 
-@router.post("/runs/{run_id}:fork", status_code=201, response_model=RunView, summary="Fork a run")
+@router.post("/runs/{run_id}:fork", status_code=201, response_model=RunView, dependencies=[RUN], summary="Fork a run")
 def fork_run(
     run_id: RunId,
     body: ForkRequest,

@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from app.deps import DatabaseDep, RunId
+from app.deps import READ, DatabaseDep, RunId
 from app.services import samples
 from app.services.samples import Samples
 from gyrostat.wire.frame import MAX_STEP
 
-router = APIRouter(prefix="/v1/runs/{run_id}/samples", tags=["samples"])
+router = APIRouter(prefix="/v1/runs/{run_id}/samples", tags=["samples"], dependencies=[READ])
 
 Step = Annotated[int, Path(ge=0, le=MAX_STEP, description="Step of one of the listed pictures", examples=[200])]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.deps import Clock, ClockDep, DatabaseDep, HubDep, NowDep, SettingsDep
+from app.deps import INGEST, READ, Clock, ClockDep, DatabaseDep, HubDep, NowDep, SettingsDep
 from app.services import workers as worker_service
 from app.services.run_view import View
 from app.services.workers import WorkerView
@@ -27,14 +27,14 @@ class Workers(View):
     """By name."""
 
 
-@router.get("/workers", summary="List workers")
+@router.get("/workers", dependencies=[READ], summary="List workers")
 def list_workers(database: DatabaseDep, settings: SettingsDep, now: NowDep) -> Workers:
     """Every worker with what it trains, and whether it was heard lately."""
     with database.read() as session:
         return Workers(items=worker_service.list_workers(session, settings, now))
 
 
-@router.post("/workers", status_code=201, summary="Register a worker")
+@router.post("/workers", status_code=201, dependencies=[INGEST], summary="Register a worker")
 def register_worker(body: Registration, database: DatabaseDep, settings: SettingsDep, now: NowDep) -> Registered:
     """A worker introduces itself and gets its id: the same one for the same name.
 
@@ -43,7 +43,7 @@ def register_worker(body: Registration, database: DatabaseDep, settings: Setting
     return database.write(lambda session: worker_service.register(session, body, settings, now))
 
 
-@router.post("/workers/{worker_id}:heartbeat", summary="Keep in touch")
+@router.post("/workers/{worker_id}:heartbeat", dependencies=[INGEST], summary="Keep in touch")
 def heartbeat(
     worker_id: WorkerId, body: Heartbeat, database: DatabaseDep, settings: SettingsDep, now: NowDep
 ) -> HeartbeatAnswer:
@@ -55,6 +55,7 @@ def heartbeat(
     "/workers/{worker_id}:claim",
     response_model=Assignment,
     responses={204: {"description": "Nothing was queued for this worker within `wait`"}},
+    dependencies=[INGEST],
     summary="Claim a run",
 )
 async def claim(

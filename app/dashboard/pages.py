@@ -18,13 +18,13 @@ from app.dashboard.contents import run as run_content
 from app.dashboard.contents import runs as runs_content
 from app.dashboard.memory import Memory, memory_of
 from app.dashboard.rendering import html, page
-from app.deps import DatabaseDep, NowDep
+from app.deps import READ, DatabaseDep, NowDep
 from app.errors import AppError
 from app.services import alerting
 from app.storage.database import Database, Session
 from gyrostat.wire.frame import MAX_STEP
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[READ])
 router.include_router(plotly.router)
 
 Text = Annotated[str, Query(max_length=200)]

@@ -324,3 +324,18 @@ class IdempotencyKey(Base):
     status: Mapped[int]
     response: Mapped[dict[str, Any]]
     at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Token(Base):
+    """A token that the service gave out; of its text only the digest is kept."""
+
+    __tablename__ = "token"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    """SHA-256 of the text, in hexadecimal digits."""
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    """To the minute."""

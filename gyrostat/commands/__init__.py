@@ -2,7 +2,8 @@
 
 A module has `HELP`, a sentence; `configure(parser)`, which adds its arguments; and `run(options)`, which calls one
 function, prints what became of it, and returns the exit status. What is dear to import, torch above all, is imported
-within `run`. Mistakes of the user are `ValueError`, `OSError` or `SpoolInUse`, told in one line.
+within `run`. Mistakes of the user are `ValueError`, `OSError` or `SpoolInUse`, told in one line, and so is what a
+backend refuses (`ApiError`).
 """
 
 import argparse
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
+from gyrostat.client import ApiError
 from gyrostat.stream.spool import SpoolInUse
 
 
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return cast(int, options.run(options))
-    except (ValueError, OSError, SpoolInUse) as error:
+    except (ValueError, OSError, SpoolInUse, ApiError) as error:
         print(f"gyrostat: {error}", file=sys.stderr)
         return 2
 

@@ -59,6 +59,18 @@ def test_a_browser_is_sent_to_the_login_page_and_comes_back(client: httpx.Client
     assert client.get("/v1/runs").status_code == 401
 
 
+def test_the_cookie_is_for_encrypted_connections_alone_where_the_browser_has_one(client: httpx.Client) -> None:
+    plain, encrypted = (
+        client.post(
+            "/login", data={"token": TOKEN}, headers={"Origin": f"{scheme}://{client.base_url.netloc.decode()}"}
+        )
+        for scheme in ("http", "https")
+    )
+    assert (plain.status_code, encrypted.status_code) == (303, 303)
+    assert "secure" not in plain.headers["set-cookie"].lower()
+    assert "secure" in encrypted.headers["set-cookie"].lower()
+
+
 def test_a_login_from_a_foreign_page_is_refused(client: httpx.Client) -> None:
     answer = client.post("/login", data={"token": TOKEN}, headers={"Origin": "https://evil.example"})
     assert answer.status_code == 403
