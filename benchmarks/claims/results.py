@@ -54,7 +54,7 @@ class Run:
 
     def last(self, metric: str) -> float:
         """A scalar metric's newest value."""
-        return float(self.scalars(metric).dropna().iloc[-1])
+        return float(self.scalars(metric).iloc[-1])
 
     def alerts(self) -> list[dict[str, Any]]:
         """Everything that was raised."""

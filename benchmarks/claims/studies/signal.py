@@ -160,6 +160,11 @@ def deep_mlp(**model: object) -> Document:
     return deep_net("mlp", depth=60, width=64, **model)
 
 
+PRE_NORM = {"norm": "layer", "connection": {"kind": "residual", "placement": "pre"}}
+XAVIER = {"residual, pre, Xavier": PRE_NORM, "plain, Xavier": {}}
+"""The same nets under a law that is not made for ReLU."""
+
+
 SKIPPING = {
     "residual, pre": deep_mlp(norm="layer", connection={"kind": "residual", "placement": "pre"}),
     "residual, post": deep_mlp(norm="layer", connection={"kind": "residual", "placement": "post"}),
@@ -182,8 +187,13 @@ def skip_connections_carry_the_gradient() -> Study:
         ),
         claim="Over 50 layers and more, skip connections keep first and last block's gradients within 10x",
         setting="60-layer MLPs of width 64 (densenet and highway net: 54 convolutions) on digits at their first "
-        "step, gain 1 on He's law. The plain net is the same MLP without skips and norms.",
-        arms={**SKIPPING, "plain": deep_mlp()},
+        "step, gain 1 on He's law. The plain net is the same MLP without skips and norms. He's law keeps even its "
+        "gradients; under Xavier's, which is not made for ReLU, they are lost without skips, and not with them.",
+        arms={
+            **SKIPPING,
+            "plain": deep_mlp(),
+            **{name: changed(deep_mlp(**model), init="xavier_normal") for name, model in XAVIER.items()},
+        },
         statements=(
             *(
                 Statement(
@@ -195,16 +205,19 @@ def skip_connections_carry_the_gradient() -> Study:
                     quantity="larger / smaller gradient norm of first and last block",
                     at_most=10,
                 )
-                for arm in SKIPPING
+                for arm in (*SKIPPING, "residual, pre, Xavier")
             ),
-            Statement(
-                text="plain: they are more than 1000x apart",
-                on="plain",
-                effect="value",
-                log=True,
-                measure=block_ratio,
-                quantity="larger / smaller gradient norm of first and last block",
-                at_least=1000,
+            *(
+                Statement(
+                    text=f"{arm}: they are more than 1000x apart",
+                    on=arm,
+                    effect="value",
+                    log=True,
+                    measure=block_ratio,
+                    quantity="larger / smaller gradient norm of first and last block",
+                    at_least=1000,
+                )
+                for arm in ("plain", "plain, Xavier")
             ),
         ),
     )  # fmt: skip

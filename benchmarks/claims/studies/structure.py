@@ -70,13 +70,13 @@ def normalized_or_capped_logits_stay_bounded() -> Study:
                 at_most=0.5,
             ),
             Statement(
-                text="largest logit with a soft cap of 10 is at most 10",
+                text="largest logit with a soft cap of 10 is at most 10, but for float32's rounding",
                 on="soft cap",
                 effect="value",
                 log=True,
                 measure=largest_logit,
                 quantity="largest attention logit",
-                at_most=10,
+                at_most=10 * (1 + 1e-5),
             ),
             Statement(
                 text="with neither it exceeds 20",

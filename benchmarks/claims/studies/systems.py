@@ -77,8 +77,7 @@ def accumulation_is_the_whole_batch() -> Study:
         shows=("accumulation.micro_batches",),
         claim="Eight micro-batches give the training of the whole batch, and their gradients its noise scale",
         setting="MLP 3 x 64 on digits, batch 64, 120 steps. Noise scale tr Σ/‖G‖² from gradients of batches of 8 and "
-        "64 at "
-        "the end of training (McCandlish et al. 2018).",
+        "64 before the first step (McCandlish et al. 2018); at the end, tried first, ‖G‖² is too near 0 to divide by.",
         arms={"8 x 8": changed(SHORT, accumulation={"kind": "micro_batches", "steps": 8}), "1 x 64": SHORT},
         statements=(
             Statement(
@@ -94,7 +93,7 @@ def accumulation_is_the_whole_batch() -> Study:
                 on="8 x 8",
                 effect="value",
                 log=True,
-                measure=lambda runs: max(measures.gradient_noise_scale(runs[0].task(), small=8, large=64), 1e-30),
+                measure=lambda runs: max(measures.gradient_noise_scale(runs[0].task(0), small=8, large=64), 1e-30),
                 quantity="gradient noise scale, samples",
                 at_least=1,
             ),
