@@ -1,16 +1,18 @@
-"""Numbers of a trained net, each by its definition, from its checkpoint: apart from the probes that stream the like.
+"""Numbers of a trained net from its checkpoint: what a probe streams too is formed by the probe's own functions."""
 
-Nets here are small, so nothing is estimated that can be computed.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.claims.results import Run
+from gyrostat.probes import eigenpairs, gradient_noise
+from gyrostat.probes.estimators import GradientGraph
+from gyrostat.probes.ranks import effective_and_stable
+from gyrostat.probes.similarity import alignment, signature
+from gyrostat.probes.smoothness import displaced
 from gyrostat.probes.undisturbed import undisturbed
+from gyrostat.probes.warmstart import random_signs
 from trainer.data.batches import Batch
 from trainer.tasks import Task
 
@@ -32,31 +34,20 @@ def gap(run: Run) -> float:
     return run.last("loss.validation") - evaluated(task, task.batches.fixed(1024))["loss"]
 
 
-def gradients(task: Task, batch: Batch, *, create_graph: bool = False) -> tuple[Tensor, list[Tensor]]:
-    """Training loss of the batch and its gradient, dropout off, batch statistics of the batch."""
-    parameters = [p for p in task.model.parameters() if p.requires_grad]
+def trainable(task: Task) -> list[nn.Parameter]:
+    """The parameters that the task trains."""
+    return [p for p in task.model.parameters() if p.requires_grad]
+
+
+def gradients(task: Task, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+    """Training loss of the batch and its gradient, batch statistics of the batch."""
     loss = task.loss(task.model, batch)[0]
-    return loss, list(torch.autograd.grad(loss, parameters, create_graph=create_graph))
-
-
-@contextmanager
-def moved(task: Task, direction: Sequence[Tensor], length: float) -> Iterator[None]:
-    """The parameters moved by length·direction, and put back to the bit."""
-    parameters = [p for p in task.model.parameters() if p.requires_grad]
-    kept = [p.detach().clone() for p in parameters]
-    try:
-        with torch.no_grad():
-            torch._foreach_add_(parameters, list(direction), alpha=length)
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter, before in zip(parameters, kept, strict=True):
-                parameter.copy_(before)
+    return loss.detach(), list(torch.autograd.grad(loss, trainable(task)))
 
 
 def norm(vectors: Sequence[Tensor]) -> float:
     """‖v‖₂ over all tensors together."""
-    return float(torch.nn.utils.get_total_norm(list(vectors)))
+    return float(nn.utils.get_total_norm(list(vectors)))
 
 
 def loss_range_along_gradient(task: Task, rates: Sequence[float], *, samples: int = SAMPLES) -> float:
@@ -67,7 +58,7 @@ def loss_range_along_gradient(task: Task, rates: Sequence[float], *, samples: in
         _, gradient = gradients(task, batch)
         losses = []
         for rate in rates:
-            with moved(task, gradient, -rate), torch.no_grad():
+            with displaced(trainable(task), gradient, -rate), torch.no_grad():
                 losses.append(float(task.loss(task.model, batch)[0]))
     return max(losses) - min(losses)
 
@@ -80,7 +71,7 @@ def gradient_range_along_gradient(task: Task, rates: Sequence[float], *, samples
         _, here = gradients(task, batch)
         changes = []
         for rate in rates:
-            with moved(task, here, -rate):
+            with displaced(trainable(task), here, -rate):
                 _, there = gradients(task, batch)
             changes.append(norm([a - b for a, b in zip(there, here, strict=True)]) / norm(here))
     return max(changes)
@@ -92,23 +83,24 @@ def ascent_sharpness(task: Task, rho: float, *, samples: int = 1024) -> float:
     with undisturbed(task.model):
         task.model.train()
         loss, gradient = gradients(task, batch)
-        with moved(task, gradient, rho / max(norm(gradient), 1e-12)), torch.no_grad():
-            return float(task.loss(task.model, batch)[0] - loss.detach())
+        with displaced(trainable(task), gradient, rho / max(norm(gradient), 1e-12)), torch.no_grad():
+            return float(task.loss(task.model, batch)[0] - loss)
 
 
 def hessian_trace(task: Task, *, draws: int = 40, samples: int = 1024) -> float:
-    """Trace of the training loss's Hessian by Hutchinson's estimator with Rademacher vectors from a fixed seed."""
-    source = torch.Generator().manual_seed(0)
-    parameters = [p for p in task.model.parameters() if p.requires_grad]
+    """Trace of the training loss's Hessian: Hutch++ with a basis of at most 20 vectors, as the curvature probe has it.
+
+    Source: Meyer et al. 2021, 2010.09649, algorithm 1; signs from fixed seeds.
+    """
     with undisturbed(task.model):
         task.model.train()
-        _, gradient = gradients(task, task.batches.fixed(samples), create_graph=True)
-        total = 0.0
-        for _ in range(draws):
-            signs = [torch.randint(0, 2, p.shape, generator=source, dtype=p.dtype) * 2 - 1 for p in parameters]
-            products = torch.autograd.grad(gradient, parameters, signs, retain_graph=True)
-            total += sum(float((s * h).sum()) for s, h in zip(signs, products, strict=True))
-    return total / draws
+        graph = GradientGraph(task.loss(task.model, task.batches.fixed(samples))[0], trainable(task))
+        start = graph.gradient
+        space = eigenpairs.Subspace(graph.product, start, len(start), 20)
+        if space.extend(start):
+            space.refine(0, tolerance=0.01, max_products=20)
+        signs = [random_signs(len(start), start, seed) for seed in range(draws)]
+        return float(eigenpairs.trace(graph.product, space, signs).total)
 
 
 def outputs_of(task: Task, inputs: tuple[Tensor, ...], chosen: Callable[[str, nn.Module], bool]) -> dict[str, Tensor]:
@@ -130,43 +122,19 @@ def outputs_of(task: Task, inputs: tuple[Tensor, ...], chosen: Callable[[str, nn
 
 
 def effective_rank(features: Tensor) -> float:
-    """exp(entropy) of the normalized singular values of centred features (N, F) (Roy and Vetterli 2007)."""
-    values = torch.linalg.svdvals((features - features.mean(0)).double())
-    shares = values / values.sum()
-    return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))
+    """exp(−Σ p·ln p), p = σ/Σσ, of centred features (N, F) (Roy and Vetterli 2007); the probe centres nothing."""
+    return float(effective_and_stable((features - features.mean(0)).unsqueeze(0))[0])
 
 
-def frequency_centroid(maps: Tensor) -> float:
-    """Power-weighted mean spatial frequency of feature maps (N, C, H, W), in cycles of the *input's* side.
-
-    The mean over each map is taken away first; a map's own frequencies reach half its side.
-    """
-    power = torch.fft.fft2(maps.double() - maps.double().mean((-2, -1), keepdim=True)).abs().square().mean((0, 1))
-    height, width = maps.shape[-2:]
-    down = torch.fft.fftfreq(height).mul(height).unsqueeze(1)
-    across = torch.fft.fftfreq(width).mul(width).unsqueeze(0)
-    frequency = (down.square() + across.square()).sqrt().double()
-    return float((power * frequency).sum() / power.sum())
+def cka(first: Tensor, second: Tensor) -> float:
+    """Linear centered kernel alignment of features (N, F) and (N, G), its HSIC unbiased (Nguyen et al. 2020, eq. 3)."""
+    return float(alignment(signature(first.flatten(1).double()), signature(second.flatten(1).double())))
 
 
-def linear_cka(first: Tensor, second: Tensor) -> float:
-    """Linear centred kernel alignment of features (N, F) and (N, G) (Kornblith et al. 2019, 1905.00414, eq. 3)."""
-    a, b = ((each.flatten(1) - each.flatten(1).mean(0)).double() for each in (first, second))
-    return float((a.T @ b).square().sum() / ((a.T @ a).norm() * (b.T @ b).norm()))
-
-
-def ridge_probe_accuracy(
-    train: Tensor, train_labels: Tensor, held_out: Tensor, labels: Tensor, *, ridge: float = 1e-2
-) -> float:
-    """Accuracy of a ridge regression to one-hot labels on standardized features, in float64."""
-    mean, deviation = train.mean(0), train.std(0).clamp_min(1e-6)
-    design, test = (
-        torch.nn.functional.pad(((x - mean) / deviation).double(), (0, 1), value=1.0) for x in (train, held_out)
-    )
-    one_hot = torch.nn.functional.one_hot(train_labels).double()
-    gram = design.T @ design + ridge * len(design) * torch.eye(design.shape[1], dtype=torch.float64)
-    weights = torch.linalg.solve(gram, design.T @ one_hot)
-    return float(((test @ weights).argmax(1) == labels).double().mean())
+def product_of_norms(model: nn.Module) -> float:
+    """Π‖W_l‖₂ of the linear layers' weights as they are used, by SVD in float64."""
+    weights = [module.weight.detach() for module in model.modules() if isinstance(module, nn.Linear)]
+    return float(torch.stack([torch.linalg.matrix_norm(weight.double(), ord=2) for weight in weights]).prod())
 
 
 def normalized_margins(task: Task, *, samples: int = 1024) -> Tensor:
@@ -177,24 +145,23 @@ def normalized_margins(task: Task, *, samples: int = 1024) -> Tensor:
         logits = task.model(inputs).double()
         right = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
         others = logits.scatter(1, labels.unsqueeze(1), -torch.inf).amax(1)
-        product = torch.tensor(1.0, dtype=torch.float64)
-        for parameter in task.model.parameters():
-            if parameter.ndim >= 2:
-                product = product * torch.linalg.matrix_norm(parameter.flatten(1).double(), ord=2)
-    return ((right - others) / product).sort().values
+    margins: Tensor = (right - others) / product_of_norms(task.model)
+    return margins.sort().values
 
 
-def gradient_noise_scale(task: Task, *, small: int, large: int, pairs: int = 20) -> float:
-    """tr(Σ)/‖G‖² from gradients of batches of two sizes (McCandlish et al. 2018, 1812.06162, eq. A.2 and A.3)."""
-    squares: dict[int, float] = {small: 0.0, large: 0.0}
-    inputs, labels = task.batches.fixed(large * pairs)
+def gradient_noise_scale(task: Task, *, small: int, large: int, repeats: int = 20) -> float:
+    """tr Σ/‖μ‖² of means over batches of `large` samples, each in parts of `small` (McCandlish et al. 2018, A.1)."""
+    inputs, labels = task.batches.fixed(large * repeats)
+    sizes = [small] * (large // small)
+
+    def squared(at: int, count: int) -> float:
+        return norm(gradients(task, (inputs[at : at + count], labels[at : at + count]))[1]) ** 2
+
+    trace = signal = 0.0
     with undisturbed(task.model):
         task.model.train()
-        for size in squares:
-            for index in range(pairs):
-                part = slice(index * size, (index + 1) * size)
-                _, gradient = gradients(task, (inputs[part], labels[part]))
-                squares[size] += norm(gradient) ** 2 / pairs
-    signal = (large * squares[large] - small * squares[small]) / (large - small)
-    noise = (squares[small] - squares[large]) / (1 / small - 1 / large)
-    return noise / max(signal, 1e-30)
+        for at in range(0, large * repeats, large):
+            parts = torch.tensor([[squared(at + part * small, small)] for part in range(len(sizes))])
+            found = gradient_noise.estimate(parts, sizes, torch.tensor([squared(at, large)]), large)
+            trace, signal = trace + float(found.trace), signal + float(found.signal)
+    return trace / max(signal, 1e-30)

@@ -36,7 +36,9 @@ def smaller_gap(name: str) -> Statement:
     )
 
 
-def gap_study(name: str, shows: tuple[str, ...], base: Document, patch: Document, setting: str) -> Study:
+def gap_study(
+    name: str, shows: tuple[str, ...], base: Document, patch: Document, setting: str, *, seeds: int = 4
+) -> Study:
     """The usual study of a regularizer."""
     return Study(
         section="4" if not any(one.startswith("augment") for one in shows) else "5",
@@ -45,7 +47,7 @@ def gap_study(name: str, shows: tuple[str, ...], base: Document, patch: Document
         setting=setting,
         arms={"with": changed(base, **patch), "without": base},
         statements=(smaller_gap(name),),
-        seeds=4,
+        seeds=seeds,
     )
 
 
@@ -61,7 +63,12 @@ def gaussian_dropout_narrows_the_gap() -> Study:
     """Gaussian dropout."""
     patch = {"regularization": {"dropout": {"kind": "gaussian", "rate": 0.4}}}
     return gap_study(
-        "Gaussian dropout", ("dropout.gaussian",), OVERFIT, patch, f"MLP 3 x 128, {OVERFIT_TEXT}; rate 0.4."
+        "Gaussian dropout",
+        ("dropout.gaussian",),
+        OVERFIT,
+        patch,
+        f"MLP 3 x 128, {OVERFIT_TEXT}; rate 0.4. Four seeds, tried first, did not decide.",
+        seeds=8,
     )
 
 
@@ -149,7 +156,8 @@ def augmentation_narrows_the_gap() -> Study:
         OVERFIT_CNN,
         patch,
         "6-layer CNN, 200 clean training samples of digits; 10° turns, shifts and scales of 10 %, noise of 0.1. "
-        "Flips, crops and colours do not fit 8 x 8 digits and have tests only.",
+        "Flips, crops and colours are tried alone in the next study. Four seeds, tried first, did not decide.",
+        seeds=8,
     )
 
 
@@ -188,12 +196,15 @@ def single_augmentations_narrow_the_gap() -> Study:
 @study
 def label_smoothing_calibrates() -> Study:
     """Expected calibration error."""
-    base = changed(OVERFIT, steps=400)
+    base = changed(OVERFIT, data={"label_noise": 0.3}, steps=1500)
     return Study(
         section="4",
         shows=("label_smoothing.uniform", "confidence_penalty.entropy"),
         claim="Label smoothing lowers the expected calibration error of an overconfident net",
-        setting=f"MLP 3 x 128, {OVERFIT_TEXT}, 400 steps; ε 0.1. The confidence penalty (0.3) is tried beside it.",
+        setting="MLP 3 x 128 on 200 training samples of digits, three in ten of the labels wrong, 1500 steps, in which "
+        "it learns them by heart; ε 0.1. The confidence penalty (0.3) is tried beside it. Tried first: a tenth of the "
+        "labels wrong (400 and 1500 steps) or none (1500). The plain net is not overconfident there (error 0.04 to "
+        "0.12), and smoothing makes it less confident than it is right: 0.12 to 0.21.",
         arms={
             "smoothing": changed(base, regularization={"label_smoothing": {"kind": "uniform", "epsilon": 0.1}}),
             "confidence penalty": changed(
@@ -213,7 +224,7 @@ def label_smoothing_calibrates() -> Study:
             )
             for name in ("smoothing", "confidence penalty")
         ),
-        seeds=4,
+        seeds=8,
     )
 
 
