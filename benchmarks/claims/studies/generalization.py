@@ -224,7 +224,7 @@ def label_smoothing_calibrates() -> Study:
             )
             for name in ("smoothing", "confidence penalty")
         ),
-        seeds=8,
+        seeds=6,
     )
 
 

@@ -200,7 +200,7 @@ def sharpness_aware_minimization_finds_flatter_minima() -> Study:
             )
             for name, (quantity, measure) in zip(names, flatness.items(), strict=True)
         ),
-        seeds=8,
+        seeds=6,
     )
 
 
@@ -319,5 +319,5 @@ def gradient_noise_helps_badly_started_nets() -> Study:
                 at_least=0,
             ),
         ),
-        seeds=8,
+        seeds=6,
     )
