@@ -201,8 +201,9 @@ def a_pyramid_finds_objects_of_several_sizes() -> Study:
         section="7",
         shows=("arch.fpn",),
         claim="A feature pyramid segments objects of several sizes better than the same depth at one scale",
-        setting="The same shapes; a pyramid of 3 levels against one level with as many blocks, from 8 channels, 120 "
-        "steps.",
+        setting="Up to three such shapes; a pyramid of 3 levels against one level with as many blocks, from 8 "
+        "channels, 120 steps. With up to five shapes and 200 steps the difference was −0.01 (two seeds); on images "
+        "of 32 x 32, where shapes are larger than what one level sees, 0.05 (one seed).",
         arms={"3 levels": fpn, "1 level": changed(fpn, model={"stages": 1})},
         statements=(
             Statement(
