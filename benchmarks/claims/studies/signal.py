@@ -188,8 +188,10 @@ def skip_connections_carry_the_gradient() -> Study:
         ),
         claim="Over 50 layers and more, skip connections keep first and last block's gradients within 10x",
         setting="60-layer MLPs of width 64 (densenet and highway net: 54 convolutions) on digits at their first "
-        "step, gain 1 on He's law. The plain net is the same MLP without skips and norms. He's law keeps even its "
-        "gradients; under Xavier's, which is not made for ReLU, they are lost without skips, and not with them.",
+        "step, gain 1 on He's law. The plain net is the same MLP without skips and norms. Xavier's law, "
+        "which is not made for ReLU, was tried because He's keeps the plain net's gradients even. So does Xavier's: "
+        "what a layer's input loses in scale over depth, the gradient at its output gains, and a weight's gradient has "
+        "both as factors.",
         arms={
             **SKIPPING,
             "plain": deep_mlp(),
