@@ -1,17 +1,16 @@
 """`python -m app serve` and `python -m app migrate`."""
 
 import argparse
-import logging
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import structlog
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from app import logs
 from app.errors import AppError
 from app.main import create_app
 from app.settings import AppSettings
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = AppSettings(**{name: value for name, value in _overrides(options).items() if value is not None})
     except ValidationError as error:
         return _refuse("; ".join(_told(detail) for detail in error.errors()))
-    _log_as_json()
+    logs.configure(settings.log_format, settings.log_level)
     try:
         return _serve(settings) if options.command == "serve" else _migrate(settings)
     except (AppError, ValueError, RuntimeError, OSError) as error:
@@ -121,35 +120,6 @@ def _migrate(settings: AppSettings) -> int:
     finally:
         database.close()
     return 0
-
-
-def _log_as_json() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _without_colours,
-                structlog.processors.JSONRenderer(default=str),
-            ],
-            foreign_pre_chain=[
-                structlog.stdlib.ExtraAdder(),
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-                structlog.stdlib.add_log_level,
-                structlog.stdlib.add_logger_name,
-                structlog.processors.format_exc_info,
-            ],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-def _without_colours(logger: Any, method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    entry.pop("color_message", None)
-    return entry
 
 
 if __name__ == "__main__":

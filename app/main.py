@@ -91,7 +91,9 @@ def _lifespan(settings: AppSettings, clock: Clock) -> Callable[[FastAPI], Abstra
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub: Hub = app.state.hub
-        database = app.state.database = await asyncio.to_thread(_open, settings)
+        telemetry: Telemetry = app.state.telemetry
+        database = app.state.database = await asyncio.to_thread(_open, settings, telemetry)
+        telemetry.watch(database)
         reaper = Reaper(database, settings, clock, wake=hub.wake)
         await asyncio.to_thread(reaper.grant_grace)
         watching = asyncio.create_task(hub.run(database))
@@ -110,9 +112,9 @@ def _lifespan(settings: AppSettings, clock: Clock) -> Callable[[FastAPI], Abstra
     return lifespan
 
 
-def _open(settings: AppSettings) -> Database:
+def _open(settings: AppSettings, telemetry: Telemetry) -> Database:
     settings.data.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.url, serving=True)
+    database = Database(settings.url, serving=True, on_commit=telemetry.committed)
     try:
         if database.current() != database.head():
             database.migrate()

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -31,6 +31,10 @@ class AppSettings(BaseSettings):
     """Host names this service is reached under, besides loopback and `host`; separated by commas, or a JSON list."""
     max_body_bytes: int = Field(8 << 20, ge=1024)
     """Largest request body."""
+    log_format: Literal["json", "text"] = "json"
+    """One JSON document a line, or text to read."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """From which severity on the log has lines; `debug` has one for every request."""
     heartbeat_seconds: float = Field(2.0, gt=0)
     """How often workers are asked to report."""
     unreachable_seconds: float = Field(8.0, gt=0)

@@ -10,10 +10,28 @@ from prometheus_client.registry import Collector
 from app.services.telemetry import Telemetry
 from app.storage import scrape as scrape_repository
 from app.storage.database import Database
-from app.storage.scrape import ActiveRun
+from app.storage.scrape import ActiveRun, Totals
 
 MAX_RUNS = 200
 MAX_METRICS = 50
+
+
+class _Stored(Collector):
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Families of what the database holds."""
+        alerts = GaugeMetricFamily(
+            "gyrostat_alerts", "Alerts of all runs by state and severity.", labels=["state", "severity"]
+        )
+        for (state, severity), count in sorted(self._totals.alerts.items()):
+            alerts.add_metric([state, severity], count)
+        yield alerts
+        yield GaugeMetricFamily(
+            "gyrostat_unmerged_blocks", "Blocks that are not of full size yet.", value=self._totals.unmerged_blocks
+        )
+        yield GaugeMetricFamily("gyrostat_database_bytes", "Size of the database.", value=self._totals.database_bytes)
 
 
 class _ActiveRuns(Collector):
@@ -49,6 +67,8 @@ def exposition(database: Database, telemetry: Telemetry) -> bytes:
     with database.read() as session:
         states = scrape_repository.num_by_state(session)
         runs = scrape_repository.active_runs(session, MAX_RUNS)
+        totals = scrape_repository.totals(session)
     registry = CollectorRegistry()
+    registry.register(_Stored(totals))
     registry.register(_ActiveRuns(states, runs))
     return generate_latest(telemetry.registry) + generate_latest(registry)

@@ -26,14 +26,22 @@ class Database:
     Args:
         url: `sqlite:///file` or `postgresql://user@host/name`.
         serving: take the lock by which one backend process serves an SQLite file (PostgreSQL needs none).
+        on_commit: hears, after each commit, of how many writes it was and how many seconds it took.
 
     Raises:
         ValueError: the URL names another database, or no file.
         RuntimeError: another process serves the file.
     """
 
-    def __init__(self, url: str, *, serving: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        serving: bool = False,
+        on_commit: Callable[[int, float], None] = lambda writes, seconds: None,
+    ) -> None:
         self._url = _parsed(url)
+        self._on_commit = on_commit
         self._lock: sqlite.FileLock | None = None
         self._writer: sqlite.Writer | None = None
         if self.is_sqlite:
@@ -43,7 +51,8 @@ class Database:
             self._writer = sqlite.Writer(
                 sqlite.make_engine(
                     self._url, begin="BEGIN IMMEDIATE", pragmas=("foreign_keys=ON",), pool_size=1, max_overflow=0
-                )
+                ),
+                on_commit,
             )
             self._reader = sqlite.make_engine(
                 self._url, begin="BEGIN", pragmas=("query_only=ON",), pool_size=8, max_overflow=32, pool_timeout=10
@@ -56,6 +65,11 @@ class Database:
     def is_sqlite(self) -> bool:
         """Whether it is a file."""
         return self._url.get_backend_name() == "sqlite"
+
+    @property
+    def num_waiting(self) -> int:
+        """Writes that wait for their turn; PostgreSQL has none, where each begins at once."""
+        return 0 if self._writer is None else self._writer.num_waiting
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -83,11 +97,13 @@ class Database:
         if self._writer is not None:
             return self._writer.submit(work)
         for attempt in range(TRIES):
+            began = time.perf_counter()
             try:
                 with Session(self._engine, expire_on_commit=False) as session:
                     result = work(session)
                     session.commit()
-                    return result
+                self._on_commit(1, time.perf_counter() - began)
+                return result
             except (DBAPIError, TimeoutError) as error:
                 if attempt + 1 < TRIES and isinstance(error, DBAPIError) and is_worth_repeating(error):
                     time.sleep(random.uniform(0.5, 1.5) * 0.01 * 2**attempt)  # noqa: S311 - no secret, only jitter

@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.storage.runs import open_alerts
-from app.storage.tables import LIVE_STATES, Metric, Run
+from app.storage.tables import LIVE_STATES, Alert, Block, Metric, Run
+
+_SIZE = {
+    "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+    "postgresql": "SELECT pg_database_size(current_database())",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +23,29 @@ class ActiveRun:
     step: int
     latest: list[tuple[str, bytes]]
     alerts: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What the database holds. `alerts`: (state, severity) -> number, muted ones left out."""
+
+    alerts: dict[tuple[str, str], int]
+    unmerged_blocks: int
+    database_bytes: int
+
+
+def totals(session: Session) -> Totals:
+    """How much there is of what may grow or wait."""
+    alerts = session.execute(
+        select(Alert.state, Alert.severity, func.count())
+        .where(Alert.muted.is_(False))
+        .group_by(Alert.state, Alert.severity)
+    )
+    return Totals(
+        alerts={(state, severity): count for state, severity, count in alerts},
+        unmerged_blocks=session.scalar(select(func.count()).where(Block.sealed.is_(False))) or 0,
+        database_bytes=session.scalar(text(_SIZE[session.get_bind().dialect.name])) or 0,
+    )
 
 
 def num_by_state(session: Session) -> dict[str, int]:

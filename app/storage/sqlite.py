@@ -3,6 +3,7 @@
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -75,11 +76,13 @@ class Writer:
     """One thread that commits whatever is waiting together, so that many writers share one sync of the disk.
 
     Every work runs inside its own savepoint: one that raises takes back its own changes and no others'.
-    A work's caller hears of it after the commit, which is after the sync.
+    A work's caller hears of it after the commit, which is after the sync. `on_commit` hears, after each, of how many
+    works it was and how many seconds it took.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, on_commit: Callable[[int, float], None] = lambda works, seconds: None) -> None:
         self._engine = engine
+        self._on_commit = on_commit
         self._waiting: SimpleQueue[_Work | None] = SimpleQueue()
         self._door = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -98,6 +101,11 @@ class Writer:
                 self._thread.start()
             self._waiting.put(_Work(work, outcome))
         return outcome.result()
+
+    @property
+    def num_waiting(self) -> int:
+        """Works that no transaction has begun with."""
+        return self._waiting.qsize()
 
     def close(self) -> None:
         """Finishes what is waiting and ends the thread."""
@@ -130,6 +138,7 @@ class Writer:
     def _commit_together(self, works: list[_Work]) -> None:
         results: list[tuple[_Work, Any]] = []
         failed: list[tuple[_Work, BaseException]] = []
+        began = time.perf_counter()
         try:
             with self._engine.begin() as connection:
                 for work in works:
@@ -143,6 +152,8 @@ class Writer:
             results = []
             # A connection that failed to commit is not trusted again.
             self._engine.dispose()
+        else:
+            self._on_commit(len(results), time.perf_counter() - began)
         for work, result in results:
             work.outcome.set_result(result)
         for work, failure in failed:

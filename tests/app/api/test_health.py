@@ -1,6 +1,7 @@
 """Alive, ready, and figures for Prometheus."""
 
 import re
+import threading
 from pathlib import Path
 
 import httpx
@@ -11,15 +12,32 @@ from app.services import runs, scrape
 from app.services.run_requests import RunRequest
 from app.services.telemetry import Telemetry
 from app.storage.database import Database, Session
-from app.storage.tables import Metric
+from app.storage.tables import Alert, Block, Metric
 from gyrostat.wire.messages import Acknowledgement
 from tests.app.control import at, claim, register, report, served, start
+from tests.end_to_end.service import eventually
 
 
 def test_the_service_says_that_it_lives_and_can_work(tmp_path: Path) -> None:
     with served(tmp_path) as (_, url), httpx.Client(base_url=url) as client:
         assert client.get("/healthz").json()["status"] == "ok"
         assert re.fullmatch(r"[0-9a-f]+", client.get("/readyz").json()["revision"])
+
+
+def test_tables_of_another_version_are_no_readiness(tmp_path: Path) -> None:
+    with served(tmp_path) as (server, url), httpx.Client(base_url=url) as client:
+        database: Database = server.app.state.database
+        needed = database.head()
+        assert client.get("/readyz").json() == {"status": "ready", "revision": needed}
+        database.downgrade("0001")
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert "revision 0001" in answer.json()["detail"]
+        assert needed in answer.json()["detail"]
+        assert int(answer.headers["retry-after"]) > 0
+        assert client.get("/healthz").status_code == 200
+        database.migrate()
+        assert client.get("/readyz").status_code == 200
 
 
 def test_requests_are_counted_by_template_and_never_by_what_callers_make_up(tmp_path: Path) -> None:
@@ -32,6 +50,82 @@ def test_requests_are_counted_by_template_and_never_by_what_callers_make_up(tmp_
     assert 'gyrostat_http_requests_total{method="GET",route="/v1/runs/{run_id}",status="404"} 3.0' in text
     assert "made" not in text
     assert "METHOD" not in text
+
+
+def test_requests_are_timed_and_their_bodies_counted_by_route(tmp_path: Path) -> None:
+    with served(tmp_path) as (_, url), httpx.Client(base_url=url) as client:
+        body = b'{"attached": true}'
+        for _ in range(3):
+            client.post("/v1/runs", content=body, headers={"Content-Type": "application/json"})
+        text = client.get("/metrics").text
+    assert f'gyrostat_http_request_bytes_total{{route="/v1/runs"}} {3.0 * len(body)}' in text
+    assert 'gyrostat_http_request_seconds_count{method="POST",route="/v1/runs"} 3.0' in text
+
+
+def test_writes_and_what_they_wait_for_are_told(tmp_path: Path) -> None:
+    with served(tmp_path) as (server, url), httpx.Client(base_url=url) as client:
+        database: Database = server.app.state.database
+        holding, held = threading.Event(), threading.Event()
+
+        def hold(_: Session) -> None:
+            held.set()
+            holding.wait(10)
+
+        first = threading.Thread(target=database.write, args=[hold])
+        first.start()
+        held.wait(10)
+        others = [threading.Thread(target=database.write, args=[lambda _: None]) for _ in range(7)]
+        for other in others:
+            other.start()
+        eventually(lambda: "gyrostat_writes_waiting 7.0" in client.get("/metrics").text, within=10)
+        holding.set()
+        for thread in (first, *others):
+            thread.join(10)
+        text = client.get("/metrics").text
+    assert "gyrostat_writes_waiting 0.0" in text
+    samples = {
+        (sample.name, sample.labels.get("le")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith("gyrostat_commit_")
+    }
+    assert samples["gyrostat_commit_writes_bucket", "8.0"] == samples["gyrostat_commit_writes_count", None]
+    assert samples["gyrostat_commit_writes_bucket", "4.0"] == samples["gyrostat_commit_writes_count", None] - 1
+    assert samples["gyrostat_commit_seconds_count", None] == samples["gyrostat_commit_writes_count", None]
+
+
+def test_what_the_database_holds_is_told(database: Database) -> None:
+    run = start(database).id
+
+    def fill(session: Session) -> None:
+        for number, (state, muted) in enumerate(
+            [("open", False), ("open", False), ("open", True), ("resolved", False)]
+        ):
+            session.add(
+                Alert(
+                    id=f"a{number}", run_id=run, rule="r", kind="r", severity="warning", state=state, muted=muted,
+                    names=[], summary="", evidence=[], remedies=[], opened_at=at(0), updated_at=at(0),
+                )
+            )  # fmt: skip
+        metric = Metric(run_id=run, name="loss.train", unit="1", axis="run", description="")
+        session.add(metric)
+        session.flush()
+        for sealed in (False, False, True):
+            session.add(
+                Block(
+                    metric_id=metric.id, attempt=1, level=0, layout=1, first_step=1, last_step=1, rows=1, width=1,
+                    sealed=sealed, body=b"",
+                )
+            )  # fmt: skip
+
+    database.write(fill)
+    text = scrape.exposition(database, Telemetry()).decode()
+    assert 'gyrostat_alerts{severity="warning",state="open"} 2.0' in text
+    assert 'gyrostat_alerts{severity="warning",state="resolved"} 1.0' in text
+    assert "gyrostat_unmerged_blocks 2.0" in text
+    size = re.search(r"^gyrostat_database_bytes (.*)$", text, re.MULTILINE)
+    assert size is not None
+    assert float(size[1]) > 100_000
 
 
 def test_acknowledged_batches_are_counted() -> None:
