@@ -1,6 +1,6 @@
 """A stretch of one metric, as read from storage: raw rows, or buckets that hide neither spike nor NaN."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,18 @@ class Series:
     @property
     def bucketed(self) -> bool:
         """Whether a row may stand for several stored ones."""
-        return self.minimum is not None
+        return self.rows is not None
+
+
+Plane = npt.NDArray[Any]
+"""One number for each row and column, (n, width)."""
+
+PLANES = ("final", "minimum", "mean", "maximum", "nonfinite", "finite")
+"""What rows may tell of the stored rows behind them.
+
+final: the last stored row. minimum, mean, maximum: over the finite values; a column without any has NaN, or the absent
+mark where nothing was measured at all. nonfinite, finite: how many values were measured that are not, or are, finite.
+"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,86 +66,79 @@ class Rows:
     Attributes:
         first, last: (n,) first and last step behind each row.
         counts: (n,) stored rows behind each.
-        final: (n, width) the last stored row.
-        minimum, mean, maximum: (n, width) over the finite values; a column without any has NaN, or the absent mark
-            where nothing was measured at all.
-        nonfinite, finite: (n, width) how many values were measured that are not, or are, finite.
+        planes: those of PLANES that were asked for, all (n, width).
     """
 
     first: npt.NDArray[np.int64]
     last: npt.NDArray[np.int64]
     counts: npt.NDArray[np.uint32]
-    final: Float32Array
-    minimum: Float32Array
-    mean: Float32Array
-    maximum: Float32Array
-    nonfinite: npt.NDArray[np.uint32]
-    finite: npt.NDArray[np.uint32]
+    planes: Mapping[str, Plane]
 
     def __len__(self) -> int:
         return len(self.last)
 
     def take(self, index: npt.NDArray[Any]) -> "Rows":
         """The rows at `index` (positions, or a mask)."""
-        return Rows(**{name: getattr(self, name)[index] for name in ROW_FIELDS})
+        planes = {name: plane[index] for name, plane in self.planes.items()}
+        return Rows(first=self.first[index], last=self.last[index], counts=self.counts[index], planes=planes)
 
 
-ROW_FIELDS = ("first", "last", "counts", "final", "minimum", "mean", "maximum", "nonfinite", "finite")
-
-
-def single_rows(steps: npt.NDArray[np.int64], values: Float32Array) -> Rows:
+def single_rows(steps: npt.NDArray[np.int64], values: Float32Array, wanted: Collection[str] = PLANES) -> Rows:
     """Stored rows as rows that stand for themselves; `values` is (n, width)."""
-    finite = np.isfinite(values)
-    bounded = np.where(finite | is_absent(values), values, np.float32(np.nan))
-    return Rows(
-        first=steps,
-        last=steps,
-        counts=np.ones(len(steps), dtype=np.uint32),
-        final=values,
-        minimum=bounded,
-        mean=bounded,
-        maximum=bounded,
-        nonfinite=(~finite & ~is_absent(values)).astype(np.uint32),
-        finite=finite.astype(np.uint32),
-    )
+    planes: dict[str, Plane] = {"final": values}
+    if not planes.keys() >= set(wanted):
+        finite = np.isfinite(values)
+        absent = is_absent(values)
+        planes |= dict.fromkeys(("minimum", "mean", "maximum"), np.where(finite | absent, values, np.float32(np.nan)))
+        planes |= {"nonfinite": (~finite & ~absent).astype(np.uint32), "finite": finite.astype(np.uint32)}
+    ones = np.ones(len(steps), dtype=np.uint32)
+    return Rows(first=steps, last=steps, counts=ones, planes={name: planes[name] for name in wanted})
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """All rows of the parts (at least one, all of the same width), in their order."""
+    """All rows of the parts (at least one, all of the same planes and width), in their order."""
     if len(parts) == 1:
         return parts[0]
-    return Rows(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in ROW_FIELDS})
+    return Rows(
+        first=np.concatenate([part.first for part in parts]),
+        last=np.concatenate([part.last for part in parts]),
+        counts=np.concatenate([part.counts for part in parts]),
+        planes={name: np.concatenate([part.planes[name] for part in parts]) for name in parts[0].planes},
+    )
 
 
 def bucketed(rows: Rows, starts: npt.NDArray[np.intp]) -> Rows:
     """One row for each group of consecutive rows; `starts` holds the rising index of each group's first, from 0.
 
     No spike and no non-finite value is lost: minima, maxima and counts are exact, means are weighted by the number
-    of finite values.
+    of finite values. Extremes need the plane `nonfinite` beside them, the mean `finite` as well.
     """
-    if not len(rows):
+    if len(starts) == len(rows):
         return rows
-    ends = np.append(starts[1:], len(rows)) - 1
-    seen = rows.finite > 0
-    finite = np.add.reduceat(rows.finite, starts, axis=0, dtype=np.uint32)
-    nonfinite = np.add.reduceat(rows.nonfinite, starts, axis=0, dtype=np.uint32)
-    total = np.add.reduceat(np.where(seen, rows.mean, 0).astype(np.float64) * rows.finite, starts, axis=0)
-    empty = np.where(nonfinite > 0, np.float32(np.nan), ABSENT)
-    any_finite = finite > 0
-
-    def kept(values: npt.NDArray[Any]) -> Float32Array:
-        return np.where(any_finite, values.astype(np.float32), empty)
-
+    given, planes = rows.planes, dict[str, Plane]()
+    if "final" in given:
+        planes["final"] = given["final"][np.append(starts[1:], len(rows)) - 1]
+    for name in ("nonfinite", "finite"):
+        if name in given:
+            planes[name] = np.add.reduceat(given[name], starts, axis=0, dtype=np.uint32)
+    if "minimum" in given:
+        planes["minimum"] = np.fmin.reduceat(given["minimum"], starts, axis=0)  # fmin: of a number and NaN, the number
+    if "maximum" in given:
+        planes["maximum"] = np.fmax.reduceat(given["maximum"], starts, axis=0)
+    if "mean" in given:
+        total = np.add.reduceat(
+            np.nan_to_num(given["mean"], nan=0.0).astype(np.float64) * given["finite"], starts, axis=0
+        )
+        mean = total / np.maximum(planes["finite"], 1)
+        planes["mean"] = np.where(planes["finite"] > 0, mean.astype(np.float32), np.float32(np.nan))
+    for name in ("minimum", "mean", "maximum"):
+        if name in given and (empty := np.isnan(planes[name])).any():
+            planes[name] = np.where(empty, np.where(planes["nonfinite"] > 0, np.float32(np.nan), ABSENT), planes[name])
     return Rows(
         first=np.minimum.reduceat(rows.first, starts),
         last=np.maximum.reduceat(rows.last, starts),
         counts=np.add.reduceat(rows.counts, starts, dtype=np.uint32),
-        final=rows.final[ends],
-        minimum=kept(np.minimum.reduceat(np.where(seen, rows.minimum, np.inf), starts, axis=0)),
-        mean=kept(total / np.maximum(finite, 1)),
-        maximum=kept(np.maximum.reduceat(np.where(seen, rows.maximum, -np.inf), starts, axis=0)),
-        nonfinite=nonfinite,
-        finite=finite,
+        planes={name: planes[name] for name in given},
     )
 
 

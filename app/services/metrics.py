@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from app.errors import Invalid, NotFound
-from app.series import Rows, Series, bucketed, starts_of_columns
+from app.series import Rows, Series, bucketed, single_rows, starts_of_columns
 from app.storage import frames as frame_repository
 from app.storage import reading
 from app.storage import runs as run_repository
 from app.storage.database import Session
-from app.storage.tables import Metric, Run
+from app.storage.tables import Metric
 from gyrostat.spec.checks import Problem
 from gyrostat.wire.layout import Layout
 from gyrostat.wire.values import Float32Array
@@ -25,6 +25,7 @@ FLOAT32_BYTES = 4
 MAX_VALUES = 5_000_000
 """Rows times names of one answer, which is made in memory; exports are not bounded."""
 
+_PLANE_OF = {"min": "minimum", "mean": "mean", "max": "maximum", "last": "final"}
 Layouts = Mapping[tuple[int, int], Layout]
 
 
@@ -65,7 +66,7 @@ def catalogue(session: Session, run_id: str) -> list[Measured]:
     Raises:
         NotFound: no such run.
     """
-    _run(session, run_id)
+    _check_run(session, run_id)
     return [
         Measured(
             name=metric.name,
@@ -92,7 +93,10 @@ def revision(session: Session, run_id: str) -> int:
     Raises:
         NotFound: no such run.
     """
-    return _run(session, run_id).revision
+    found = run_repository.revision(session, run_id)
+    if found is None:
+        raise _no_run(run_id)
+    return found
 
 
 def layout(session: Session, run_id: str) -> tuple[int, Layout]:
@@ -101,7 +105,7 @@ def layout(session: Session, run_id: str) -> tuple[int, Layout]:
     Raises:
         NotFound: no such run, or it has sent none yet.
     """
-    _run(session, run_id)
+    _check_run(session, run_id)
     newest = frame_repository.newest_layout(session, run_id)
     if newest is None:
         raise NotFound(f"run {run_id} has sent no layout yet; it comes before the first frames")
@@ -131,26 +135,34 @@ def series(
     """
     _check_request(points, from_step, to_step, aggregate)
     found = _metric(session, run_id, metric)
-    shown = reading.extents(session, run_id, from_step or 0, reading.END if to_step is None else to_step)
-    places = reading.places(session, found.id, shown)
-    columns = _columns(_layouts(session, run_id), metric, {(place.attempt, place.layout) for place in places}, names)
-    _check_size(run_id, metric, places, len(columns.names), points, max_values)
-    level = reading.level_to_read(places, points)
-    parts = reading.parts(session, places, shown, level)
-    rows = reading.aligned(parts, columns.places, len(columns.names))
+    shown = reading.extents(found.starts, from_step or 0, reading.END if to_step is None else to_step)
+    held = reading.holdings(session, found.id, shown)
+    columns = _columns(session, run_id, metric, {(each.attempt, each.layout) for each in held}, names)
+    stored = sum(each.rows for each in held if each.level == 0)
+    _check_size(run_id, metric, stored, len(columns.names), points, max_values)
+    level = reading.level_to_read(held, points)
+    # of raw rows, the other planes follow from the values, where they are needed at all
+    planes = ("final",) if level == 0 else _planes(aggregate)
+    places = reading.places(session, found.id, shown, level)
+    parts = reading.parts(session, places, shown, columns.places, planes)
+    rows = reading.aligned(parts, columns.places, len(columns.names), planes)
+    if level == 0 and (points is None or len(rows) <= points):
+        return _series(found, columns.names, rows, None, 0, aggregate)
+    if level == 0:
+        rows = single_rows(rows.last, rows.planes["final"], _planes(aggregate))
     return _series(found, columns.names, rows, points, level, aggregate)
 
 
 def raw_chunks(session: Session, run_id: str, metric: str, *, values_at_once: int = 1 << 18) -> Iterator[Series]:
     """Every stored row of a metric, some at a time in order of steps, for exports of any length."""
     found = _metric(session, run_id, metric)
-    shown = reading.extents(session, run_id)
-    places = [place for place in reading.places(session, found.id, shown) if place.level == 0]
-    columns = _columns(_layouts(session, run_id), metric, {(place.attempt, place.layout) for place in places}, None)
-    for group, first, last in _in_windows(places, values_at_once):
-        within = [replace(extent, first=first, last=min(extent.last, last)) for extent in shown]
-        parts = reading.parts(session, group, within, 0)
-        rows = reading.aligned(parts, columns.places, len(columns.names))
+    shown = reading.extents(found.starts)
+    spans = reading.raw_places(session, found.id, shown)
+    columns = _columns(session, run_id, metric, {(place.attempt, place.layout) for place, _, _ in spans}, None)
+    for group, first, last in _in_windows(spans, values_at_once):
+        within = [extent._replace(first=first, last=min(extent.last, last)) for extent in shown]
+        parts = reading.parts(session, group, within, columns.places, ("final",))
+        rows = reading.aligned(parts, columns.places, len(columns.names), ("final",))
         if len(rows):
             yield _series(found, columns.names, rows, None, 0, AGGREGATES)
 
@@ -161,11 +173,14 @@ def latest(session: Session, run_id: str, metrics: Sequence[str] | None = None) 
     Raises:
         NotFound: no such run, or one of the metrics has no values.
     """
-    _run(session, run_id)
+    _check_run(session, run_id)
     rows = frame_repository.metrics(session, run_id)
     if metrics is not None:
         by_name = {row.name: row for row in rows}
-        rows = [by_name[name] if name in by_name else _metric(session, run_id, name) for name in metrics]
+        for name in metrics:
+            if name not in by_name:
+                _metric(session, run_id, name)
+        rows = [by_name[name] for name in metrics]
     layouts = frame_repository.layouts(session, run_id)
     return [_latest(row, layouts) for row in rows if row.latest is not None]
 
@@ -179,10 +194,12 @@ def query(
         NotFound: no such run, or none of them has the metric.
         Invalid: all of them together are more than `MAX_VALUES` values.
     """
+    for run_id in runs:
+        _check_run(session, run_id)
     answers: list[tuple[str, Series]] = []
     left = MAX_VALUES
     for metric in metrics:
-        having = [run_id for run_id in runs if frame_repository.metric(session, _run(session, run_id).id, metric)]
+        having = [run_id for run_id in runs if frame_repository.readable(session, run_id, metric)]
         if not having:
             raise NotFound(
                 f"none of the runs has values of {metric!r}; GET /v1/runs/{{id}}/metrics lists what they have"
@@ -194,15 +211,16 @@ def query(
     return answers
 
 
-def _run(session: Session, run_id: str) -> Run:
-    run = run_repository.get(session, run_id)
-    if run is None:
-        raise NotFound(f"there is no run {run_id!r}; GET /v1/runs lists those there are")
-    return run
+def _check_run(session: Session, run_id: str) -> None:
+    revision(session, run_id)
 
 
-def _metric(session: Session, run_id: str, name: str) -> Metric:
-    found = frame_repository.metric(session, run_id, name)
+def _no_run(run_id: str) -> NotFound:
+    return NotFound(f"there is no run {run_id!r}; GET /v1/runs lists those there are")
+
+
+def _metric(session: Session, run_id: str, name: str) -> frame_repository.Readable:
+    found = frame_repository.readable(session, run_id, name)
     if found is None:
         known = [entry.name for entry in catalogue(session, run_id)]
         close = difflib.get_close_matches(name, known, n=3)
@@ -211,12 +229,9 @@ def _metric(session: Session, run_id: str, name: str) -> Metric:
     return found
 
 
-def _layouts(session: Session, run_id: str) -> Layouts:
-    return frame_repository.layouts(session, run_id)
-
-
-def _columns(layouts: Layouts, metric: str, used: set[tuple[int, int]], glob: str | None) -> _Columns:
+def _columns(session: Session, run_id: str, metric: str, used: set[tuple[int, int]], glob: str | None) -> _Columns:
     """The newest layout's names first, then those that only older rows have."""
+    layouts = frame_repository.layouts(session, run_id)
     declaring = [key for key, known in layouts.items() if known.width(metric) is not None]
     newest = declaring[-1:] or sorted(used)[-1:]
     order = dict.fromkeys(
@@ -239,6 +254,13 @@ def _columns(layouts: Layouts, metric: str, used: set[tuple[int, int]], glob: st
         for key in used
     }
     return _Columns(names=names, places=places)
+
+
+def _planes(aggregate: Sequence[str]) -> tuple[str, ...]:
+    """What must be read for the aggregates; `values` are the last rows unless one other aggregate takes their place."""
+    wanted = {*aggregate} if len(aggregate) == 1 else {*aggregate, "last"}
+    beside = ("nonfinite", "finite") if "mean" in wanted else ("nonfinite",)
+    return (*(_PLANE_OF[name] for name in AGGREGATES if name in wanted), *beside)
 
 
 def _check_request(points: int | None, first: int | None, last: int | None, aggregate: Sequence[str]) -> None:
@@ -265,11 +287,8 @@ def _check_request(points: int | None, first: int | None, last: int | None, aggr
         raise Invalid("the series cannot be made as asked for", problems=problems)
 
 
-def _check_size(
-    run_id: str, metric: str, places: Sequence[reading.Place], width: int, points: int | None, max_values: int
-) -> None:
-    """Counted from the blocks' heads, before any is read; blocks at the edges of the range count whole."""
-    stored = sum(place.rows for place in places if place.level == 0)
+def _check_size(run_id: str, metric: str, stored: int, width: int, points: int | None, max_values: int) -> None:
+    """Before any row is read; blocks at the edges of the range count whole."""
     rows = stored if points is None else min(stored, points)
     if rows * width <= max_values:
         return
@@ -284,33 +303,37 @@ def _check_size(
 
 
 def _series(
-    found: Metric, names: tuple[str, ...], rows: Rows, points: int | None, level: int, aggregate: Sequence[str]
+    found: frame_repository.Readable,
+    names: tuple[str, ...],
+    rows: Rows,
+    points: int | None,
+    level: int,
+    aggregate: Sequence[str],
 ) -> Series:
-    total = int(rows.counts.sum(dtype=np.int64))
+    """What was read as a series, in buckets where there are `points`."""
+    few = rows if points is None else bucketed(rows, starts_of_columns(rows.last, points))
+    planes = {name: few.planes.get(plane) for name, plane in _PLANE_OF.items()}
+    values = planes[aggregate[0] if points is not None and len(aggregate) == 1 else "last"]
+    assert values is not None, "it is among the planes that were read"
     plain = Series(
         metric=found.name,
         unit=found.unit,
         axis=found.axis,
         description=found.description,
         names=names,
-        steps=rows.last,
-        values=rows.final,
+        steps=few.last,
+        values=values,
         level=level,
-        total_points=total,
+        total_points=int(rows.counts.sum(dtype=np.int64)),
     )
-    if level == 0 and (points is None or total <= points):
+    if points is None:
         return plain
-    assert points is not None, "without points, level 0 is read"
-    few = bucketed(rows, starts_of_columns(rows.last, points))
-    planes = {"min": few.minimum, "mean": few.mean, "max": few.maximum, "last": few.final}
     return replace(
         plain,
-        steps=few.last,
-        values=planes[aggregate[0]] if len(aggregate) == 1 else few.final,
-        minimum=few.minimum,
-        mean=few.mean,
-        maximum=few.maximum,
-        nonfinite=few.nonfinite,
+        minimum=planes["min"],
+        mean=planes["mean"],
+        maximum=planes["max"],
+        nonfinite=few.planes["nonfinite"],
         rows=few.counts,
     )
 
@@ -328,14 +351,16 @@ def _latest(row: Metric, layouts: Layouts) -> Latest:
     )
 
 
-def _in_windows(places: Sequence[reading.Place], values_at_once: int) -> Iterator[tuple[list[reading.Place], int, int]]:
+def _in_windows(
+    spans: Sequence[tuple[reading.Place, int, int]], values_at_once: int
+) -> Iterator[tuple[list[reading.Place], int, int]]:
     """Blocks by windows of steps, so that rows come in order though blocks of two attempts or late ones overlap."""
-    ends = sorted((place.last, place.rows * place.width) for place in places)
+    ends = sorted((last, place.rows * place.width) for place, _, last in spans)
     first, values = 0, 0
     for position, (last, size) in enumerate(ends):
         values += size
         if values >= values_at_once or position == len(ends) - 1:
-            group = [place for place in places if place.last >= first and place.first <= last]
+            group = [place for place, begin, end in spans if end >= first and begin <= last]
             if group and last >= first:
                 yield group, first, last
             first, values = last + 1, 0

@@ -8,6 +8,7 @@ slowly changing series small; then equal bytes of all words are put side by side
 import struct
 import threading
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from app.series import Rows
+from app.series import PLANES, Rows
 from gyrostat.wire.values import Float32Array
 
 VERSION = 1
@@ -28,9 +29,12 @@ _HEADER = struct.Struct("<4sBBHII")
 _CRC = struct.Struct("<I")
 _RAW_FRAMES = ("steps", "values")
 _STEP_FRAMES = ("first", "last", "counts", "child", "offset")
-_PLANES = ("final", "minimum", "mean", "maximum", "nonfinite", "finite")
-_LEVEL_FRAMES = (*_STEP_FRAMES, *_PLANES)
+_LEVEL_FRAMES = (*_STEP_FRAMES, *PLANES)
 _local = threading.local()
+
+
+Columns = npt.NDArray[np.int64]
+"""Which columns are read, in this order."""
 
 
 class DamagedBlock(Exception):
@@ -54,14 +58,14 @@ def encode(steps: npt.NDArray[np.int64], values: Float32Array) -> bytes:
     return _assemble(RAW, values.shape, frames)
 
 
-def decode(body: bytes) -> tuple[npt.NDArray[np.int64], Float32Array]:
-    """Steps and values of a level-0 block.
+def decode(body: bytes, columns: Columns | None = None) -> tuple[npt.NDArray[np.int64], Float32Array]:
+    """Steps and values of a level-0 block, of all its columns or of some.
 
     Raises:
         DamagedBlock: they cannot be what was written.
     """
     (rows, width), frames = _take_apart(body, RAW, _RAW_FRAMES)
-    return _unpack_steps(frames[0], rows), _unpack_words(frames[1], rows, width).view("<f4")
+    return _unpack_steps(frames[0], rows), _unpack_words(frames[1], rows, width, columns).view("<f4")
 
 
 def encode_level(block: LevelBlock) -> bytes:
@@ -73,26 +77,25 @@ def encode_level(block: LevelBlock) -> bytes:
         _pack_steps(rows.counts.astype(np.int64)),
         _pack_steps(block.child),
         _pack_steps(block.offset.astype(np.int64)),
-        *(_pack_words(getattr(rows, plane)) for plane in _PLANES),
+        *(_pack_words(rows.planes[plane]) for plane in PLANES),
     ]
-    return _assemble(LEVEL, rows.final.shape, frames)
+    return _assemble(LEVEL, rows.planes["final"].shape, frames)
 
 
-def decode_level(body: bytes) -> LevelBlock:
-    """The rows of a coarser level.
+def decode_level(body: bytes, wanted: Collection[str] = PLANES, columns: Columns | None = None) -> LevelBlock:
+    """The rows of a coarser level, with the planes wanted, of all columns or of some.
 
     Raises:
         DamagedBlock: they cannot be what was written.
     """
     (num_rows, width), frames = _take_apart(body, LEVEL, _LEVEL_FRAMES)
     first, last, counts, child, offset = (_unpack_steps(frame, num_rows) for frame in frames[: len(_STEP_FRAMES)])
-    planes: dict[str, Any] = {
-        name: _unpack_words(frame, num_rows, width)
-        for name, frame in zip(_PLANES, frames[len(_STEP_FRAMES) :], strict=True)
-    }
-    for name in ("final", "minimum", "mean", "maximum"):
-        planes[name] = planes[name].view("<f4")
-    rows = Rows(first=first, last=last, counts=counts.astype(np.uint32), **planes)
+    planes: dict[str, npt.NDArray[Any]] = {}
+    for name, frame in zip(PLANES, frames[len(_STEP_FRAMES) :], strict=True):
+        if name in wanted:
+            words = _unpack_words(frame, num_rows, width, columns)
+            planes[name] = words if name in ("nonfinite", "finite") else words.view("<f4")
+    rows = Rows(first=first, last=last, counts=counts.astype(np.uint32), planes=planes)
     return LevelBlock(rows=rows, child=child, offset=offset.astype(np.uint32))
 
 
@@ -128,7 +131,7 @@ def _pack_steps(steps: npt.NDArray[np.int64]) -> bytes:
 
 
 def _unpack_steps(frame: bytes, rows: int) -> npt.NDArray[np.int64]:
-    steps: npt.NDArray[np.int64] = np.cumsum(_decompress(frame, rows, 8).view("<i8"), dtype=np.int64)
+    steps: npt.NDArray[np.int64] = np.cumsum(_words(_decompressed(frame, rows, 8)).view("<i8"), dtype=np.int64)
     return steps
 
 
@@ -140,10 +143,11 @@ def _pack_words(plane: npt.NDArray[Any]) -> bytes:
     return _compress((change << np.uint32(1)) ^ (change.view("<i4") >> np.int32(31)).view("<u4"), 4)
 
 
-def _unpack_words(frame: bytes, rows: int, width: int) -> npt.NDArray[np.uint32]:
-    zigzag = _decompress(frame, rows * width, 4).view("<u4").reshape(width, rows)
+def _unpack_words(frame: bytes, rows: int, width: int, columns: Columns | None = None) -> npt.NDArray[np.uint32]:
+    shuffled = _decompressed(frame, rows * width, 4).reshape(4, width, rows)
+    zigzag = _words(shuffled if columns is None else shuffled[:, columns]).view("<u4")
     change = (zigzag >> np.uint32(1)) ^ (np.uint32(0) - (zigzag & np.uint32(1)))
-    return np.ascontiguousarray(np.cumsum(change, axis=1, dtype=np.uint32).T)
+    return np.ascontiguousarray(np.cumsum(change.reshape(-1, rows), axis=1, dtype=np.uint32).T)
 
 
 def _compress(words: npt.NDArray[Any], size: int) -> bytes:
@@ -154,7 +158,8 @@ def _compress(words: npt.NDArray[Any], size: int) -> bytes:
     return packed
 
 
-def _decompress(frame: bytes, count: int, size: int) -> npt.NDArray[np.uint8]:
+def _decompressed(frame: bytes, count: int, size: int) -> npt.NDArray[np.uint8]:
+    """The bytes of `count` words, all first ones, then all second ones ...: (size, count)."""
     try:
         # the frame's own claim is checked first, because the decompressor would allocate as much as it claims
         claimed = zstandard.get_frame_parameters(frame).content_size
@@ -165,7 +170,12 @@ def _decompress(frame: bytes, count: int, size: int) -> npt.NDArray[np.uint8]:
         plain = _local.decompressor.decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise DamagedBlock(f"a frame cannot be decompressed: {error}") from error
-    words = np.empty((count, size), dtype=np.uint8)
-    for place, column in enumerate(np.frombuffer(plain, dtype=np.uint8).reshape(size, count)):
-        words[:, place] = column  # several times as fast as a copy of the transposed array
+    return np.frombuffer(plain, dtype=np.uint8).reshape(size, count)
+
+
+def _words(shuffled: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The bytes (size, ...) put together again, word after word."""
+    words = np.empty((shuffled[0].size, len(shuffled)), dtype=np.uint8)
+    for place, column in enumerate(shuffled):
+        words[:, place] = column.ravel()  # several times as fast as a copy of the transposed array
     return words

@@ -11,12 +11,14 @@ from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, TimeoutError
 from sqlalchemy.orm import Session
 
-from app.storage import migrate, sqlite
+from app.storage import frames, migrate, sqlite
 from app.storage.failures import is_worth_repeating, translate
+from app.storage.recent import Recent
 
 __all__ = ["Database", "Session"]
 
 T = TypeVar("T")
+MAX_LAYOUTS = 64
 TRIES = 6
 
 
@@ -44,6 +46,7 @@ class Database:
         self._on_commit = on_commit
         self._lock: sqlite.FileLock | None = None
         self._writer: sqlite.Writer | None = None
+        self._at_hand = {frames.LAYOUTS: Recent[Any, Any](MAX_LAYOUTS)}
         if self.is_sqlite:
             file = Path(self._url.database or "")
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +82,7 @@ class Database:
             Unavailable: the database cannot be reached.
         """
         try:
-            with Session(self._reader, expire_on_commit=False) as session:
+            with Session(self._reader, expire_on_commit=False, info=self._at_hand) as session:
                 yield session
         except (DBAPIError, TimeoutError) as error:
             raise translate(error) from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,15 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict
 from app.storage import blocks
-from app.storage.tables import Block, DetectorState, Metric, Producer
+from app.storage.recent import Recent
+from app.storage.tables import Attempt, Block, DetectorState, Metric, Producer
 from app.storage.tables import Layout as LayoutRow
 from gyrostat.wire.frame import Column
 from gyrostat.wire.layout import Layout, MetricDeclaration
 from gyrostat.wire.values import Float32Array
 
+LAYOUTS = "layouts"
+"""Of a session's `info`: the layouts that readers have parsed, by run, attempt and version; they never change."""
 MAX_GAPS = 1000
 """Separate gaps in one producer's numbers that are remembered."""
 
@@ -87,13 +90,29 @@ def add_layout(session: Session, run_id: str, attempt: int, added: Layout) -> No
 
 
 def layouts(session: Session, run_id: str) -> dict[tuple[int, int], Layout]:
-    """Every layout by (attempt, version), oldest first."""
-    query = (
-        select(LayoutRow.attempt, LayoutRow.version, LayoutRow.document)
+    """Every layout by (attempt, version), oldest first. What sessions that only read have parsed is remembered."""
+    known: Recent[tuple[str, int, int], Layout] | None = session.info.get(LAYOUTS)
+    keys = (
+        select(LayoutRow.attempt, LayoutRow.version)
         .where(LayoutRow.run_id == run_id)
         .order_by(LayoutRow.attempt, LayoutRow.version)
     )
-    return {(attempt, version): _read(document) for attempt, version, document in session.execute(query)}
+    return {
+        (attempt, version): _kept_layout(session, known, (run_id, attempt, version))
+        for attempt, version in session.execute(keys)
+    }
+
+
+def _kept_layout(
+    session: Session, known: Recent[tuple[str, int, int], Layout] | None, key: tuple[str, int, int]
+) -> Layout:
+    found = known.get(key) if known is not None else None
+    if found is None:
+        found = layout(session, *key)
+        assert found is not None, "it is in the same snapshot as its key"
+        if known is not None:
+            known.put(key, found)
+    return found
 
 
 def newest_layout(session: Session, run_id: str) -> tuple[int, Layout] | None:
@@ -236,6 +255,29 @@ def metrics(session: Session, run_id: str) -> Sequence[Metric]:
 def metric(session: Session, run_id: str, name: str) -> Metric | None:
     """One metric of a run."""
     return session.scalars(select(Metric).where(Metric.run_id == run_id, Metric.name == name)).one_or_none()
+
+
+class Readable(NamedTuple):
+    """A metric without its newest row, and number and first step of each attempt of its run, oldest first."""
+
+    id: int
+    name: str
+    unit: str
+    axis: str
+    description: str
+    starts: list[tuple[int, int]]
+
+
+def readable(session: Session, run_id: str, name: str) -> Readable | None:
+    """What one needs to know of a metric to read its rows."""
+    query = (
+        select(Metric.id, Metric.name, Metric.unit, Metric.axis, Metric.description, Attempt.number, Attempt.start_step)
+        .join(Attempt, Attempt.run_id == Metric.run_id)
+        .where(Metric.run_id == run_id, Metric.name == name)
+        .order_by(Attempt.number)
+    )
+    rows = session.execute(query).all()
+    return Readable(*rows[0][:5], starts=[(number, start) for *_, number, start in rows]) if rows else None
 
 
 def detector_state(session: Session, run_id: str) -> bytes | None:

@@ -4,41 +4,37 @@ Where two attempts overlap, the newer one's rows are shown after the step it sta
 a run's layout may change while it trains.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.series import ROW_FIELDS, Rows, joined, single_rows
+from app.series import PLANES, Rows, joined, single_rows
 from app.storage import blocks
 from app.storage.pyramid import FACTOR, level_for
-from app.storage.tables import Attempt, Block
+from app.storage.tables import Block
 from gyrostat.wire.values import ABSENT, Float32Array
 
 BODIES_A_QUERY = 200
 END = np.iinfo(np.int64).max
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
+class Place(NamedTuple):
     """Where a block lies, without its body."""
 
     id: int
     attempt: int
     level: int
     layout: int
-    first: int
-    last: int
     rows: int
     width: int
-    sealed: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Extent:
+class Extent(NamedTuple):
     """Steps of one attempt that are shown, both ends included."""
 
     attempt: int
@@ -46,97 +42,137 @@ class Extent:
     last: int
 
 
+class Holding(NamedTuple):
+    """What the blocks of one level, attempt and layout hold within the extents; blocks at an edge count whole."""
+
+    level: int
+    attempt: int
+    layout: int
+    rows: int
+    width: int
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Part:
-    """Rows that follow one layout."""
+    """Rows that follow one layout; of its columns only those that are wanted."""
 
     attempt: int
     layout: int
     rows: Rows
 
 
-def extents(session: Session, run_id: str, first: int = 0, last: int = END) -> list[Extent]:
-    """The steps shown of each attempt, oldest first: up to where the next attempts began."""
-    query = select(Attempt.number, Attempt.start_step).where(Attempt.run_id == run_id).order_by(Attempt.number.desc())
+Columns = Mapping[tuple[int, int], npt.NDArray[np.int64]]
+"""Of each (attempt, layout), where each of its columns goes; -1: nowhere."""
+
+
+def extents(starts: Sequence[tuple[int, int]], first: int = 0, last: int = END) -> list[Extent]:
+    """The steps shown of each attempt, oldest first: up to where the next attempts began.
+
+    `starts` holds number and first step of each attempt, oldest first; `first` to `last` are asked for.
+    """
     shown, end = [], last
-    for number, start in session.execute(query):
+    for number, start in reversed(starts):
         if end >= first:
-            shown.append(Extent(attempt=number, first=first, last=end))
+            shown.append(Extent(number, first, end))
         end = min(end, start)
     return shown[::-1]
 
 
-def places(session: Session, metric_id: int, shown: Sequence[Extent]) -> list[Place]:
-    """The blocks, of all levels, that hold rows in the extents; what replaces comes after what it replaces."""
-    if not shown:
-        return []
-    columns = (
-        Block.id,
-        Block.attempt,
-        Block.level,
-        Block.layout,
-        Block.first_step,
-        Block.last_step,
-        Block.rows,
-        Block.width,
-        Block.sealed,
-    )
+def holdings(session: Session, metric_id: int, shown: Sequence[Extent]) -> list[Holding]:
+    """What there is to read, on all levels; the cost hardly grows with the run, since no block's body is touched."""
     query = (
-        select(*columns)
-        .where(
-            Block.metric_id == metric_id,
-            Block.last_step >= min(extent.first for extent in shown),
-            Block.first_step <= max(extent.last for extent in shown),
-        )
-        .order_by(Block.attempt, Block.layout, Block.id)
+        select(Block.level, Block.attempt, Block.layout, func.sum(Block.rows), func.max(Block.width))
+        .where(Block.metric_id == metric_id, _within(shown))
+        .group_by(Block.level, Block.attempt, Block.layout)
     )
-    by_attempt = {extent.attempt: extent for extent in shown}
-    found = []
-    for id_, attempt, level, layout, first, last, rows, width, sealed in session.execute(query):
-        extent = by_attempt.get(attempt)
-        if extent is not None and last >= extent.first and first <= extent.last:
-            place = Place(
-                id=id_,
-                attempt=attempt,
-                level=level,
-                layout=layout,
-                first=first,
-                last=last,
-                rows=rows,
-                width=width,
-                sealed=bool(sealed),
-            )
-            found.append(place)
-    return found
+    return [
+        Holding(level, attempt, layout, int(rows), width)
+        for level, attempt, layout, rows, width in session.execute(query)
+    ]
 
 
-def level_to_read(found: Sequence[Place], points: int | None) -> int:
+def level_to_read(held: Sequence[Holding], points: int | None) -> int:
     """The coarsest level that still gives about `points` rows; 0 where all rows are wanted."""
-    raw = [place for place in found if place.level == 0]
+    raw = [holding for holding in held if holding.level == 0]
     if points is None or not raw:
         return 0
-    wanted = level_for(sum(place.rows for place in raw), points, max(place.width for place in raw))
-    return min(wanted, max(place.level for place in found))
+    wanted = level_for(sum(holding.rows for holding in raw), points, max(holding.width for holding in raw))
+    return min(wanted, max(holding.level for holding in held))
 
 
-def parts(session: Session, found: Sequence[Place], shown: Sequence[Extent], level: int) -> Iterator[Part]:
-    """Every row in the extents once, as coarse as `level` where it has got there already.
+def places(session: Session, metric_id: int, shown: Sequence[Extent], level: int) -> list[Place]:
+    """The blocks to read for `level`; what replaces comes after what it replaces.
 
     Blocks that are not sealed are not in the next level yet: they are read beside it.
     """
+    query = (
+        select(Block.id, Block.attempt, Block.level, Block.layout, Block.rows, Block.width)
+        .where(
+            Block.metric_id == metric_id,
+            _within(shown),
+            or_(Block.level == level, and_(Block.level < level, Block.sealed.is_(False))),
+        )
+        .order_by(Block.attempt, Block.layout, Block.id)
+    )
+    return [Place(*row) for row in session.execute(query)]
+
+
+def raw_places(session: Session, metric_id: int, shown: Sequence[Extent]) -> list[tuple[Place, int, int]]:
+    """The blocks of level 0 in the extents, each with its first and last step; what replaces comes last."""
+    query = (
+        select(
+            Block.id,
+            Block.attempt,
+            Block.level,
+            Block.layout,
+            Block.rows,
+            Block.width,
+            Block.first_step,
+            Block.last_step,
+        )
+        .where(Block.metric_id == metric_id, Block.level == 0, _within(shown))
+        .order_by(Block.attempt, Block.layout, Block.id)
+    )
+    return [(Place(*row), first, last) for *row, first, last in session.execute(query)]
+
+
+def _within(shown: Sequence[Extent]) -> ColumnElement[bool]:
+    """Whether a block holds rows in the extents."""
+    return or_(
+        false(),
+        *(
+            and_(Block.attempt == extent.attempt, Block.last_step >= extent.first, Block.first_step <= extent.last)
+            for extent in shown
+        ),
+    )
+
+
+def parts(
+    session: Session,
+    found: Sequence[Place],
+    shown: Sequence[Extent],
+    columns: Columns,
+    wanted: Collection[str] = PLANES,
+) -> Iterator[Part]:
+    """Every row in the extents once, as coarse as the places' blocks are, with the planes and the columns wanted."""
     by_attempt = {extent.attempt: extent for extent in shown}
-    wanted = [p for p in found if p.level == level or (p.level < level and not p.sealed)]
-    for place, body in bodies(session, wanted):
-        extent = by_attempt[place.attempt]
+    chosen = {key: _chosen(target) for key, target in columns.items()}
+    for place, body in bodies(session, found):
+        extent, some = by_attempt[place.attempt], chosen[place.attempt, place.layout]
         if place.level == 0:
-            yield _part(place, _raw_within(body, extent))
+            yield _part(place, _raw_within(body, extent, some, wanted))
             continue
-        block = blocks.decode_level(body)
+        block = blocks.decode_level(body, wanted, some)
         inside, across = _split(block.rows, extent)
-        yield _part(place, block.rows.take(inside))
+        yield _part(place, block.rows if inside.all() else block.rows.take(inside))
         if across.any():
-            for rows in _finer(session, block, across, extent, place.level):
+            for rows in _finer(session, block, across, extent, place.level, some):
                 yield _part(place, rows)
+
+
+def _chosen(target: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+    kept = np.flatnonzero(target >= 0)
+    return None if len(kept) == len(target) else kept
 
 
 def bodies(session: Session, wanted: Iterable[Place]) -> Iterator[tuple[Place, bytes]]:
@@ -154,12 +190,12 @@ def _part(place: Place, rows: Rows) -> Part:
     return Part(attempt=place.attempt, layout=place.layout, rows=rows)
 
 
-def _raw_within(body: bytes, extent: Extent) -> Rows:
-    steps, values = blocks.decode(body)
-    if steps[0] >= extent.first and steps[-1] <= extent.last:
-        return single_rows(steps, values)
-    inside = (steps >= extent.first) & (steps <= extent.last)
-    return single_rows(steps[inside], values[inside])
+def _raw_within(body: bytes, extent: Extent, columns: npt.NDArray[np.int64] | None, wanted: Collection[str]) -> Rows:
+    steps, values = blocks.decode(body, columns)
+    if steps[0] < extent.first or steps[-1] > extent.last:
+        inside = (steps >= extent.first) & (steps <= extent.last)
+        steps, values = steps[inside], values[inside]
+    return single_rows(steps, values, wanted)
 
 
 def _split(rows: Rows, extent: Extent) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -169,36 +205,39 @@ def _split(rows: Rows, extent: Extent) -> tuple[npt.NDArray[np.bool_], npt.NDArr
 
 
 def _finer(
-    session: Session, block: blocks.LevelBlock, across: npt.NDArray[np.bool_], extent: Extent, level: int
+    session: Session,
+    block: blocks.LevelBlock,
+    across: npt.NDArray[np.bool_],
+    extent: Extent,
+    level: int,
+    columns: npt.NDArray[np.int64] | None,
 ) -> Iterator[Rows]:
     """What rows that lie across an edge of the extent stand for, as far as it lies inside."""
+    wanted = tuple(block.rows.planes)
     for index in np.flatnonzero(across):
         body = session.scalars(select(Block.body).where(Block.id == int(block.child[index]))).one()
         rows = slice(int(block.offset[index]), int(block.offset[index]) + FACTOR)
         if level == 1:
-            steps, values = blocks.decode(body)
-            finer = single_rows(steps[rows], values[rows])
+            steps, values = blocks.decode(body, columns)
+            finer = single_rows(steps[rows], values[rows], wanted)
             yield finer.take(_split(finer, extent)[0])
             continue
-        child = blocks.decode_level(body)
+        child = blocks.decode_level(body, wanted, columns)
         few = np.arange(len(child.rows))[rows]
         below = blocks.LevelBlock(rows=child.rows.take(few), child=child.child[few], offset=child.offset[few])
         inside, still_across = _split(below.rows, extent)
         yield below.rows.take(inside)
-        yield from _finer(session, below, still_across, extent, level - 1)
+        yield from _finer(session, below, still_across, extent, level - 1, columns)
 
 
-def aligned(found: Iterable[Part], columns: Mapping[tuple[int, int], npt.NDArray[np.int64]], width: int) -> Rows:
-    """All parts side by side, in order of steps, one row a step.
+def aligned(found: Iterable[Part], columns: Columns, width: int, wanted: Collection[str] = PLANES) -> Rows:
+    """All parts side by side, in order of steps, one row a step; of `width` columns.
 
-    Args:
-        found: parts; a later one replaces rows of an earlier one at the same step.
-        columns: of each (attempt, layout) where each of its columns goes; -1: nowhere.
-        width: number of columns of the result.
+    Of two stored rows at one step the one of the later part is kept.
     """
     placed = [_placed(part.rows, columns[part.attempt, part.layout], width) for part in found if len(part.rows)]
     if not placed:
-        return single_rows(np.zeros(0, dtype=np.int64), np.zeros((0, width), dtype=np.float32))
+        return single_rows(np.zeros(0, dtype=np.int64), np.zeros((0, width), dtype=np.float32), wanted)
     rows = joined(placed)
     order = np.argsort(rows.last, kind="stable")
     last, single = rows.last[order], rows.counts[order] == 1
@@ -210,16 +249,15 @@ def aligned(found: Iterable[Part], columns: Mapping[tuple[int, int], npt.NDArray
 
 
 def _placed(rows: Rows, columns: npt.NDArray[np.int64], width: int) -> Rows:
-    if len(columns) == width and (columns == np.arange(width)).all():
+    target = columns[columns >= 0]
+    if len(target) == width and (target == np.arange(width)).all():
         return rows
-    kept = columns >= 0
-    planes = {name: getattr(rows, name) for name in ROW_FIELDS}
-    for name, plane in planes.items():
-        if plane.ndim == 2:
-            empty = ABSENT if plane.dtype == np.float32 else 0
-            planes[name] = np.full((len(rows), width), empty, dtype=plane.dtype)
-            planes[name][:, columns[kept]] = plane[:, kept]
-    return Rows(**planes)
+    planes = {}
+    for name, plane in rows.planes.items():
+        empty = ABSENT if plane.dtype == np.float32 else 0
+        planes[name] = np.full((len(rows), width), empty, dtype=plane.dtype)
+        planes[name][:, target] = plane
+    return replace(rows, planes=planes)
 
 
 def latest_values(latest: bytes) -> Float32Array:

@@ -37,6 +37,11 @@ def get(session: Session, run_id: str) -> Run | None:
     return session.get(Run, run_id)
 
 
+def revision(session: Session, run_id: str) -> int | None:
+    """The run's revision, without the rest of it; None where there is no such run."""
+    return session.scalar(select(Run.revision).where(Run.id == run_id))
+
+
 def locked(session: Session, run_id: str) -> Run | None:
     """The run as it is committed now, held against other writers until the transaction ends."""
     session.flush()

@@ -8,7 +8,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.series import single_rows
+from app.series import PLANES, Rows, single_rows
 from app.storage import blocks
 from app.storage.blocks import DamagedBlock, LevelBlock
 from app.storage.pyramid import FACTOR, above_level, above_raw, full_rows, level_for
@@ -40,12 +40,29 @@ def test_a_block_reads_back_bit_for_bit(matrix):
 def test_a_level_block_reads_back_bit_for_bit(matrix):
     block = above_raw(*matrix, block_id=2**41)
     back = blocks.decode_level(blocks.encode_level(block))
-    for name, wrote in vars(block.rows).items():
-        read = getattr(back.rows, name)
+    for name, wrote in _arrays(block.rows).items():
+        read = _arrays(back.rows)[name]
         assert read.dtype == wrote.dtype
         np.testing.assert_array_equal(read.view(np.uint8), np.ascontiguousarray(wrote).view(np.uint8))
     np.testing.assert_array_equal(back.child, block.child)
     np.testing.assert_array_equal(back.offset, block.offset)
+
+
+def _arrays(rows: Rows) -> dict[str, np.ndarray]:
+    return {"first": rows.first, "last": rows.last, "counts": rows.counts, **rows.planes}
+
+
+@given(matrices(), st.data())
+def test_some_columns_and_planes_read_as_they_do_among_all(matrix, data):
+    columns = np.array(data.draw(st.lists(st.integers(0, matrix[1].shape[1] - 1), unique=True)), dtype=np.int64)
+    wanted = data.draw(st.lists(st.sampled_from(PLANES), unique=True))
+    body = blocks.encode_level(above_raw(*matrix, block_id=5))
+    whole, some = blocks.decode_level(body), blocks.decode_level(body, wanted, columns)
+    assert set(some.rows.planes) == set(wanted)
+    for name, plane in some.rows.planes.items():
+        np.testing.assert_array_equal(plane.view(np.uint32), whole.rows.planes[name][:, columns].view(np.uint32))
+    _, values = blocks.decode(blocks.encode(*matrix), columns)
+    np.testing.assert_array_equal(values.view(np.uint32), matrix[1][:, columns].view(np.uint32))
 
 
 def test_strided_and_read_only_input_is_stored_as_it_looks():
@@ -144,13 +161,19 @@ def test_two_levels_up_equal_numpy_over_the_raw_rows(matrix):
 def _check(block: LevelBlock, index: int, steps: np.ndarray, values: np.ndarray) -> None:
     row = block.rows
     assert (row.first[index], row.last[index], row.counts[index]) == (steps[0], steps[-1], len(steps))
-    np.testing.assert_array_equal(row.final[index].view(np.uint32), values[-1].view(np.uint32))
+    np.testing.assert_array_equal(row.planes["final"][index].view(np.uint32), values[-1].view(np.uint32))
     for column in range(values.shape[1]):
         present = values[:, column][~is_absent(values[:, column])]
         finite = present[np.isfinite(present)].astype(np.float64)
-        assert row.nonfinite[index, column] == len(present) - len(finite)
-        assert row.finite[index, column] == len(finite)
-        found = np.array([row.minimum[index, column], row.mean[index, column], row.maximum[index, column]])
+        assert row.planes["nonfinite"][index, column] == len(present) - len(finite)
+        assert row.planes["finite"][index, column] == len(finite)
+        found = np.array(
+            [
+                row.planes["minimum"][index, column],
+                row.planes["mean"][index, column],
+                row.planes["maximum"][index, column],
+            ]
+        )
         if len(finite):
             assert found[0] == finite.min()
             assert found[2] == finite.max()
@@ -162,10 +185,10 @@ def _check(block: LevelBlock, index: int, steps: np.ndarray, values: np.ndarray)
 
 def test_single_rows_keep_what_was_measured():
     rows = single_rows(np.array([3]), SPECIAL[None])
-    np.testing.assert_array_equal(rows.nonfinite[0], [1, 1, 1, 0, 0, 0, 0])
-    np.testing.assert_array_equal(rows.finite[0], [0, 0, 0, 1, 1, 1, 0])
-    assert np.isnan(rows.maximum[0, :3]).all()
-    assert is_absent(rows.mean[0]).tolist() == [False] * 6 + [True]
+    np.testing.assert_array_equal(rows.planes["nonfinite"][0], [1, 1, 1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(rows.planes["finite"][0], [0, 0, 0, 1, 1, 1, 0])
+    assert np.isnan(rows.planes["maximum"][0, :3]).all()
+    assert is_absent(rows.planes["mean"][0]).tolist() == [False] * 6 + [True]
 
 
 @given(st.integers(1, 20_000), st.integers(1, 5000), st.integers(1, 10**12))
