@@ -1,4 +1,4 @@
-"""Two networks small enough for dense Hessians, with what makes measuring hard."""
+"""Networks small enough for dense Hessians, with what makes measuring hard."""
 
 from typing import cast
 
@@ -9,12 +9,17 @@ CLASSES = 3
 
 
 class Convolutional(nn.Module):
-    """Convolution, batch normalization, an activation in place, a linear layer that is called twice."""
+    """Convolution, batch normalization, an activation in place, a linear layer that is called twice.
+
+    One channel of the activation is always zero, and one is in most of the batches.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(1, 4, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(4)  # takes away what a bias before it would add, so that its gradient would be none
+        with torch.no_grad():
+            self.norm.bias.copy_(torch.tensor([0.0, 0.0, -2.9, -9.0]))
         self.relu = nn.ReLU(inplace=True)
         self.pool = nn.AdaptiveAvgPool2d(2)
         self.mix = nn.Linear(4, 4)
@@ -56,12 +61,28 @@ class Attention(nn.Module):
         return cast(Tensor, self.core(*parts).transpose(1, 2).flatten(2))
 
 
+class Join(nn.Module):
+    """Adds a branch to its trunk."""
+
+    gain = 0.5
+
+    def summands(self, branch: Tensor, trunk: Tensor) -> tuple[Tensor, Tensor]:
+        """What each brings in."""
+        return self.gain * branch, trunk
+
+    def forward(self, branch: Tensor, trunk: Tensor) -> Tensor:
+        """Of one shape."""
+        branch, trunk = self.summands(branch, trunk)
+        return branch + trunk
+
+
 class Attentive(nn.Module):
     """Attention over the rows of an image, a normalization that is frozen, two layers that share their weight."""
 
     def __init__(self) -> None:
         super().__init__()
         self.attention = Attention(4)
+        self.join = Join()
         self.norm = nn.LayerNorm(4)
         self.first = nn.Linear(4, 4)
         self.second = nn.Linear(4, 4)
@@ -73,18 +94,30 @@ class Attentive(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, 1, 4, 4) to (N, classes)."""
         rows = images.squeeze(1)
-        rows = self.norm(rows + self.attention(rows))
+        rows = self.norm(self.join(self.attention(rows), rows))
         return cast(Tensor, self.head(self.second(self.act(self.first(rows))).mean(1)))
 
 
-NETWORKS = {"convolutional": Convolutional, "attentive": Attentive}
+class Chain(nn.Sequential):
+    """Layers one after the other, each once, of which one saturates."""
+
+    def __init__(self) -> None:
+        first = nn.Linear(16, 4)
+        super().__init__(nn.Flatten(), first, nn.Tanh(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, CLASSES))
+        with torch.no_grad():
+            first.weight.mul_(8)
+
+
+NETWORKS = {"convolutional": Convolutional, "attentive": Attentive, "chain": Chain}
 
 
 def optimizer_of(network: nn.Module) -> torch.optim.Optimizer:
-    """Momentum for the one, AdamW for the other."""
+    """One of each kind of limit: momentum, AdamW, RMSprop."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if isinstance(network, Attentive):
         return torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1)
+    if isinstance(network, Chain):
+        return torch.optim.RMSprop(parameters, lr=0.01, momentum=0.5)
     return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
 
 

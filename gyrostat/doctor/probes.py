@@ -14,7 +14,7 @@ import torch
 from gyrostat.doctor.modes import MODES, Mode
 from gyrostat.doctor.moment import Moment
 from gyrostat.doctor.networks import NETWORKS
-from gyrostat.doctor.references import REFERENCES, WITHOUT, Reference, Values
+from gyrostat.doctor.references import REFERENCES, WITHOUT, Between, Reference, Values, Wanted
 from gyrostat.doctor.training import Kept, watched
 from gyrostat.spec.probes import PROBES
 
@@ -43,7 +43,7 @@ class Row:
 
 
 def examine(modes: Iterable[str] = tuple(MODES)) -> list[Row]:
-    """Trains both networks in each mode and compares; those of several ranks in processes of their own.
+    """Trains every network in each mode and compares; those of several ranks in processes of their own.
 
     Raises:
         ValueError: there is no such mode. RuntimeError: a rank failed.
@@ -135,21 +135,24 @@ def _row(metric: str, mode: Mode, trained: Mapping[str, tuple[Moment, Kept]]) ->
     return Row(metric=metric, mode=mode.name, error=worst[0], allowed=allowed, verdict=verdict, note=worst[1])
 
 
-def _by_name(values: Values) -> dict[str, float]:
-    if values is None:
-        return {}
-    return dict(values) if isinstance(values, Mapping) else {"": float(values)}
+def _by_name(values: Values) -> dict[str, Between]:
+    """A number is what nothing lies between."""
+    named: Mapping[str, Wanted] = {} if values is None else values if isinstance(values, Mapping) else {"": values}
+    return {
+        name: value if isinstance(value, Between) else Between(low=float(value), high=float(value))
+        for name, value in named.items()
+    }
 
 
-def _error(found: Mapping[str, float], wanted: Mapping[str, float], reference: Reference) -> tuple[float, str]:
+def _error(found: Mapping[str, float], wanted: Mapping[str, Between], reference: Reference) -> tuple[float, str]:
     """The largest error and its name; infinite where one of both is absent."""
-    largest = max((abs(value) for value in wanted.values()), default=0.0)
+    largest = max((value.largest for value in wanted.values()), default=0.0)
     worst = (0.0, "")
     for name in {**wanted, **found}:
         if name not in found or name not in wanted:
             return math.inf, f"{name} ({'measured, and should be absent' if name in found else 'absent'})"
-        scale = max(abs(wanted[name]), reference.floor * largest, reference.least)
-        error = abs(found[name] - wanted[name]) / scale
+        scale = max(wanted[name].largest, reference.floor * largest, reference.least)
+        error = wanted[name].distance(found[name]) / scale
         if not error <= worst[0]:
             worst = (error, name)
     return worst

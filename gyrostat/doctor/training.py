@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gyrostat.doctor.modes import Mode
-from gyrostat.doctor.moment import Batch, Moment, as_array, gradients_of, outputs_of, parameters_of
+from gyrostat.doctor.modes import MODES, Mode
+from gyrostat.doctor.moment import Arrays, Batch, Moment, as_array, calls_of, gradients_of, parameters_of
 from gyrostat.doctor.networks import NETWORKS, batch_of, loss_of, optimizer_of
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.session import ProbeSession
-from gyrostat.spec.probes import PROBES, Probes, Recorder
+from gyrostat.spec.probes import PROBES, GradientNoiseProbe, Probes, Recorder
 from gyrostat.wire.layout import Layout
 from gyrostat.wire.messages import EventKind
 from gyrostat.wire.pending import PendingFrame
@@ -26,6 +26,13 @@ SHARE = 8
 """Samples of a micro-batch."""
 CLIP = 0.5
 _PROBED = 32
+TRACE_SAMPLES = 64
+"""Random signs that the trace is estimated from: so many that its error tells something."""
+_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "curvature": {"every": 2, "eigenvalues": 2, "max_products": 100, "trace_samples": TRACE_SAMPLES},
+    "block_curvature": {"blocks": 64},
+}
+"""What by default is left out, or takes turns."""
 
 Measured = dict[str, dict[str, float]]
 """By metric and name along its axis; scalars have the empty name. What is absent is missing."""
@@ -77,23 +84,24 @@ def watched(name: str, mode: Mode, rank: int = 0) -> tuple[Moment, Kept]:
     kept = Kept()
     probe_batch = ProbeBatch(tensors=lambda: (images, targets), loss_of=lambda batch: loss_of(network, batch))
     settings = _every_probe(rank == 0)
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = {"history": [], "parts": []}
     with ProbeSession(
-        network, optimizer, settings, sink=kept, scalars=["loss.train"], probe_batch=probe_batch
+        network,
+        optimizer,
+        settings,
+        sink=kept,
+        scalars=["loss.train"],
+        probe_batch=probe_batch,
+        ranks=mode.ranks,
+        loss_scale=scaler.get_scale,
     ) as session:
         for step in range(1, STEPS + 1):
             shares = [share.chunk_of(step) for share in _shares(mode)]
             mine = [batch for share, batch in zip(_shares(mode), shares, strict=True) if share.rank == rank]
-            if step >= STEPS - 1:
-                known["last_gradients"] = known.get("gradients", {})
-                known["gradients"] = gradients_of(network, shares, mode)
-            if step == STEPS:
-                known["before"], known["running"] = parameters_of(network), _running(network)
-                known["previous"] = deepcopy(network).double()
-                known["outputs"], known["attended"] = outputs_of(network, mine, mode)
+            _note(known, step, network, shares, mine, mode, (images, targets))
             session.begin_step(step)
             optimizer.zero_grad()
-            _backward(wrapped, mine, mode, scaler)
+            _backward(wrapped, mine, mode, scaler, session)
             scaler.unscale_(optimizer)
             session.after_backward()
             nn.utils.clip_grad_norm_(network.parameters(), CLIP)
@@ -112,6 +120,7 @@ def watched(name: str, mode: Mode, rank: int = 0) -> tuple[Moment, Kept]:
         state={names[id(parameter)]: deepcopy(state) for parameter, state in optimizer.state.items()},
         group={key: value for key, value in optimizer.param_groups[0].items() if key != "params"},
         clip=CLIP,
+        measured=kept.measured,
         **known,
     )
     return moment, kept
@@ -135,17 +144,54 @@ def _shares(mode: Mode) -> list[_Share]:
     return [_Share(position // mode.micro_batches, position, parts) for position in range(parts)]
 
 
-def _backward(wrapped: nn.Module, mine: list[Batch], mode: Mode, scaler: torch.amp.GradScaler) -> None:
+def _note(
+    known: dict[str, Any],
+    step: int,
+    network: nn.Module,
+    shares: list[Batch],
+    mine: list[Batch],
+    mode: Mode,
+    probed: Batch,
+) -> None:
+    """What a moment takes of before a step."""
+    calls = calls_of(network, mine, mode, of=len(shares))
+    known["history"].append(calls.outputs)
+    known["part_size"], parts = _parts(network, mine, mode, probed)
+    known["parts"].append(parts)
+    if step >= STEPS - 1:
+        known["last_gradients"] = known.get("gradients", {})
+        known["gradients"] = gradients_of(network, shares, mode)
+    if step == STEPS:
+        known["before"], known["running"] = parameters_of(network), _running(network)
+        known["previous"] = deepcopy(network).double()
+        known |= {"signals": calls.signals, "attended": calls.attended, "joined": calls.joined}
+
+
+def _parts(network: nn.Module, mine: list[Batch], mode: Mode, probed: Batch) -> tuple[int, list[Arrays]]:
+    """Samples of a part, and the gradients of all parts; see `Moment.parts`."""
+    if len(mine) > 1:
+        return SHARE, [gradients_of(network, [part], mode) for part in mine]
+    count = GradientNoiseProbe().parts
+    parts = list(zip(*(tensor.chunk(count) for tensor in probed), strict=True))
+    return len(parts[0][0]), [gradients_of(network, [part], MODES["fp32"]) for part in parts]
+
+
+def _backward(
+    wrapped: nn.Module, mine: list[Batch], mode: Mode, scaler: torch.amp.GradScaler, session: ProbeSession
+) -> None:
     for number, batch in enumerate(mine, 1):
         last = number == len(mine)
         with nullcontext() if last or not isinstance(wrapped, DistributedDataParallel) else wrapped.no_sync():
             with mode.numbers():
                 loss = loss_of(wrapped, batch) / len(mine)
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        session.after_micro_batch(len(batch[0]), scale=scaler.get_scale(), reduced=last and mode.ranks > 1)
 
 
 def _every_probe(leading: bool) -> Probes:
-    probes: Mapping[str, Any] = {name: kind(every=1, enabled=leading) for name, kind in PROBES.items()}
+    probes: dict[str, Any] = {name: kind(every=1, enabled=leading) for name, kind in PROBES.items()}
+    for name, own in _SETTINGS.items():
+        probes[name] = probes[name].model_copy(update=own)
     return Probes(budget=None, recorder=Recorder(enabled=False), **probes)
 
 

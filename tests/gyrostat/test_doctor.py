@@ -44,14 +44,24 @@ def test_a_value_that_is_wrong_or_missing_is_found_and_told(
         del found["gradient.global_norm"]
         return found | {"gradient.norm": found["gradient.norm"] * 1024}
 
+    after_update = base.PROBES["curvature"].after_update
+
+    def too_sure(probe: base.Probe) -> base.Readings:
+        found: dict[str, Any] = dict(after_update(probe))
+        shares = {"curvature.trace_error": 1e-3, "curvature.sharpness_error": 100}
+        return found | {metric: found[metric] * share for metric, share in shares.items()}
+
     monkeypatch.setattr(base.PROBES["gradients"], "after_backward", still_scaled)
+    monkeypatch.setattr(base.PROBES["curvature"], "after_update", too_sure)
     threads = torch.get_num_threads()
     assert main(["doctor", "probes", "--mode", "fp32", "--json"]) == 1
     assert torch.get_num_threads() == threads
     rows = json.loads(capsys.readouterr().out)
     wrong = {row["metric"]: row for row in rows if row["verdict"] == "wrong"}
-    assert wrong.keys() == {"gradient.norm", "gradient.global_norm"}
+    stated = {"curvature.trace", "curvature.trace_error", "curvature.sharpness_error"}
+    assert wrong.keys() == {"gradient.norm", "gradient.global_norm", *stated}
     assert wrong["gradient.norm"]["error"] == pytest.approx(1023, rel=1e-3)
     assert wrong["gradient.global_norm"]["error"] == "inf"
+    assert all(wrong[metric]["error"] > 0.01 for metric in stated)
     assert main(["doctor", "probes", "--mode", "fp64"]) == 2
     assert "fp32, bf16" in capsys.readouterr().err

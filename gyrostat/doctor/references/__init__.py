@@ -7,23 +7,27 @@ from gyrostat.doctor.references import (
     gradients,
     inputs,
     kernel,
+    noise,
     normalization,
     representation,
     weights,
 )
-from gyrostat.doctor.references.registry import REFERENCES, WITHOUT, Reference, Values
+from gyrostat.doctor.references.registry import REFERENCES, WITHOUT, Between, Reference, Values, Wanted
 
 __all__ = [
     "REFERENCES",
     "WITHOUT",
+    "Between",
     "Reference",
     "Values",
+    "Wanted",
     "activations",
     "attention",
     "curvature",
     "gradients",
     "inputs",
     "kernel",
+    "noise",
     "normalization",
     "representation",
     "weights",

@@ -8,26 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from gyrostat.doctor.moment import Array, Moment
-from gyrostat.doctor.references.registry import WITHOUT, Values, reference
+from gyrostat.doctor.networks import CLASSES, Core
+from gyrostat.doctor.references.registry import Values, reference
 
-WITHOUT["representation.probe_accuracy"] = (
-    "a share of few samples, so that one rounding of a tie decides; compared with scikit-learn's ridge classifier in "
-    "tests/gyrostat/probes/test_linear_probe.py"
-)
-WITHOUT["representation.frequency_centroid"] = (
-    "which axes are space is the probe's own convention; compared with sums written out in "
-    "tests/gyrostat/probes/test_frequency.py"
-)
+RIDGE = 1e-2
+"""λ of `representation.probe_accuracy`, of standardized features and each sample."""
 
 
 def features(network: nn.Module, images: Tensor) -> dict[str, Array]:
-    """(N, F) of each module's first call, in the order of calls."""
+    """(N, ...) of each module's first call, in the order of calls."""
     copy = deepcopy(network).eval()
     found: dict[str, Array] = {}
 
     def keep(name: str) -> None:
         def hook(module: nn.Module, arguments: object, output: Tensor) -> None:
-            found.setdefault(name, output.detach().flatten(1).numpy().copy())
+            found.setdefault(name, output.detach().numpy().copy())
 
         copy.get_submodule(name).register_forward_hook(hook)
 
@@ -50,7 +45,7 @@ def unbiased_hsic(one: Array, other: Array) -> float:
 
 def alignment(one: Array, other: Array) -> float:
     """HSIC(K, L)/√(HSIC(K, K)·HSIC(L, L)) of linear kernels."""
-    k, m = one @ one.T, other @ other.T
+    k, m = (flat @ flat.T for flat in (one.reshape(len(one), -1), other.reshape(len(other), -1)))
     return unbiased_hsic(k, m) / float(np.sqrt(unbiased_hsic(k, k) * unbiased_hsic(m, m)))
 
 
@@ -68,3 +63,44 @@ def cka_initial(moment: Moment) -> Values:
     images = moment.probe_batch[0]
     now, first = features(moment.network, images), features(moment.start, images)
     return {name: alignment(now[name], first[name]) for name in now}
+
+
+@reference("representation.probe_accuracy")
+def probe_accuracy(moment: Moment) -> Values:
+    """Share of every second sample that ridge regression on the others, by its normal equations, classifies rightly."""
+    images, targets = moment.probe_batch
+    wanted = np.eye(CLASSES)[targets.numpy()]
+    found = {}
+    for name, maps in features(moment.network, images).items():
+        flat = maps.reshape(len(maps), -1)
+        known, others = flat[0::2], flat[1::2]
+        mean, deviation = known.mean(0), known.std(0)
+        deviation[deviation == 0] = 1
+        known, others = (known - mean) / deviation, (others - mean) / deviation
+        offset = wanted[0::2].mean(0)
+        penalty = RIDGE * len(known) * np.eye(known.shape[1])
+        solution = np.linalg.solve(known.T @ known + penalty, known.T @ (wanted[0::2] - offset))
+        guessed = (others @ solution + offset).argmax(1)
+        found[name] = float((guessed == targets.numpy()[1::2]).mean())
+    return found
+
+
+@reference("representation.frequency_centroid")
+def frequency_centroid(moment: Moment) -> Values:
+    """Σ|F|²·f/Σ|F|² of transforms written out, over the two axes of images (N, C, H, W) or the one of (N, T, C)."""
+    found = {}
+    for name, maps in features(moment.network, moment.probe_batch[0]).items():
+        if maps.ndim < 3 or isinstance(moment.network.get_submodule(name), Core):
+            continue
+        images = maps if maps.ndim == 4 else np.moveaxis(maps, 2, 1)[..., None]
+        height, width = images.shape[2:]
+        energy, moments = 0.0, 0.0
+        for u, v in [(u, v) for u in range(height) for v in range(width) if u or v]:
+            wave = np.exp(-2j * np.pi * np.add.outer(u * np.arange(height) / height, v * np.arange(width) / width))
+            # beyond half of them, frequencies count backwards
+            cycles = np.hypot(min(u, height - u) / height, min(v, width - v) / width)
+            power = float((np.abs((images * wave).sum((2, 3))) ** 2).sum())
+            energy, moments = energy + power, moments + power * float(cycles) / 0.5
+        if energy > 0:
+            found[name] = moments / energy
+    return found

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from gyrostat.doctor.moment import Moment
+from gyrostat.doctor.networks import Chain
 from gyrostat.doctor.references.gradients import euclid, total
 from gyrostat.doctor.references.registry import Values, reference
 
@@ -27,13 +28,16 @@ def ratio(moment: Moment) -> Values:
 
 @reference("update.second_moment_lag")
 def second_moment_lag(moment: Moment) -> Values:
-    """√mean(g²/max(v̂, ε²)) of the clipped gradient, v̂ = v/(1 − β₂ᵗ); of AdamW."""
-    if "betas" not in moment.group:
-        return None
+    """√mean(g²/max(v̂, ε²)) of the clipped gradient; v̂ = v/(1 − β₂ᵗ) of AdamW, the mean square itself of RMSprop."""
     factor = min(1.0, moment.clip / total(moment.gradients))
     found = {}
     for name, state in moment.state.items():
-        second = state["exp_avg_sq"].double().numpy() / (1 - moment.group["betas"][1] ** float(state["step"]))
+        if "square_avg" in state:
+            second = state["square_avg"].double().numpy()
+        elif "exp_avg_sq" in state:
+            second = state["exp_avg_sq"].double().numpy() / (1 - moment.group["betas"][1] ** float(state["step"]))
+        else:
+            continue
         squares = (factor * moment.gradients[name]) ** 2 / np.maximum(second, moment.group["eps"] ** 2)
         found[name] = float(np.sqrt(squares.mean()))
     return found
@@ -94,3 +98,13 @@ def spectral_norm(moment: Moment) -> Values:
         for name, weight in moment.after.items()
         if weight.ndim >= 2
     }
+
+
+@reference("weight.lipschitz_bound", error=5e-3, least=0.1)
+def lipschitz_bound(moment: Moment) -> Values:
+    """log₁₀ Πσ₁ of the one net whose layers run one after the other; its activations have slopes of 1 at most."""
+    if not isinstance(moment.network, Chain):
+        return None
+    norms = operator_norm(moment)
+    assert isinstance(norms, dict)
+    return float(sum(np.log10(value) for value in norms.values()))
