@@ -1,6 +1,7 @@
-"""`python -m app serve` and `python -m app migrate`."""
+"""`python -m app serve`, `python -m app migrate` and `python -m app backup`."""
 
 import argparse
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from app import logs
 from app.errors import AppError
 from app.main import create_app
 from app.settings import AppSettings
-from app.storage.database import Database
+from app.storage import backup
+from app.storage.database import Database, database_file
 
 SHUTDOWN_SECONDS = 5
 """Longest that a shutdown waits for requests; streams and long polls are ended at once."""
@@ -63,8 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse("; ".join(_told(detail) for detail in error.errors()))
     logs.configure(settings.log_format, settings.log_level)
     try:
+        if options.command == "backup":
+            return _backup(settings, options.file)
         return _serve(settings) if options.command == "serve" else _migrate(settings)
-    except (AppError, ValueError, RuntimeError, OSError) as error:
+    except (AppError, ValueError, RuntimeError, OSError, sqlite3.Error) as error:
         return _refuse(getattr(error, "detail", None) or str(error))
 
 
@@ -73,17 +77,23 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m app", description="Gyrostat's backend; GYROSTAT_* variables set the rest"
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("serve", "serve the API and the dashboard"), ("migrate", "bring the database up to date")):
+    for name, text in (
+        ("serve", "serve the API and the dashboard"),
+        ("migrate", "bring the database up to date"),
+        ("backup", "copy an SQLite database, also while it is served"),
+    ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--data", type=Path, help="folder of everything that is written")
         if name == "serve":
             command.add_argument("--host", help="address to listen on")
             command.add_argument("--port", type=int, help="port to listen on")
+        if name == "backup":
+            command.add_argument("file", type=Path, help="new file to write")
     return parser
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: value for name, value in vars(options).items() if name != "command"}
+    return {name: value for name, value in vars(options).items() if name not in ("command", "file")}
 
 
 def _told(detail: Any) -> str:
@@ -119,6 +129,12 @@ def _migrate(settings: AppSettings) -> int:
         print(f"gyrostat: the database is at revision {database.head()} (it was at {before or 'none'})")
     finally:
         database.close()
+    return 0
+
+
+def _backup(settings: AppSettings, target: Path) -> int:
+    size = backup.backup(database_file(settings.url), target)
+    print(f"gyrostat: {target} has {size} bytes")
     return 0
 
 

