@@ -10,7 +10,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 TORCH := 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz claims check bench format browser clean
+.PHONY: help run demo test fuzz hostile claims check bench format browser clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: check browser  ## everything that CI runs
 
 fuzz: $(VENV)/.dev  ## many random specs over the whole space, each trained and resumed (COUNT=5000)
 	GYROSTAT_FUZZ=$(COUNT) $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal -q tests/combinations
+
+hostile: $(VENV)/.dev  ## 10 000 mutated bodies, and many requests made up from the API's description, against a real backend
+	GYROSTAT_HOSTILE=10000 GYROSTAT_MADE_UP=100 $(BIN)/python -m pytest -q tests/app/api/test_hostile_bodies.py tests/app/api/test_made_up_requests.py
 
 claims: $(VENV)/.dev  ## one study for each claim of the toolkit, through the service; writes docs/claims.md (under 40 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.claims

@@ -1,7 +1,7 @@
 """Reads each request's body once: bounded in size and time, of a type that is read here, and storable text.
 
 Handlers get a body that is all there. JSON bodies hold no NaN or Infinity (which JSON does not know), no NUL and no
-lone surrogate (which databases do not store).
+lone surrogate (which databases do not store), and nest no deeper than whoever walks through them has stack for.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 import re
 from typing import Any, NoReturn
 
+import numpy as np
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,8 +21,11 @@ from gyrostat.wire.codec import MSGPACK
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 READ_SECONDS = 30.0
+MAX_DEPTH = 64
 # cheap to search for; only what matches is parsed here. A quote before NaN makes it a string, which is welcome.
 SUSPECT = re.compile(rb"(?:[\[:,]|\A)\s*-?(?:NaN|Infinity)|\\u(?:0000|[dD][89a-fA-F])")
+# never fails and never looks twice, whatever is quoted, escaped or left open
+STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 class RequestTimeout(AppError):
@@ -98,8 +102,20 @@ def check_type(path: str, headers: Headers, body: bytes | None) -> None:
         raise UnsupportedMedia(
             f"Content-Type is {declared[:100] or 'missing'!r}; {path[:100]} reads {' or '.join(allowed)}"
         )
+    if declared == JSON and not path.endswith("/frames"):  # those are read by their type, which does not nest
+        _check_depth(body)
     if declared == JSON and SUSPECT.search(body):
         _check_json(body)
+
+
+def _check_depth(body: bytes) -> None:
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    marks = np.frombuffer(STRINGS.sub(b"", body), np.uint8)
+    steps = np.isin(marks, (ord("["), ord("{"))).astype(np.int32) - np.isin(marks, (ord("]"), ord("}")))
+    depth = int(np.cumsum(steps).max(initial=0))
+    if depth > MAX_DEPTH:
+        raise BadRequest(f"the body nests {depth} deep, the limit is {MAX_DEPTH}; send what is meant, it needs fewer")
 
 
 def _check_json(body: bytes) -> None:

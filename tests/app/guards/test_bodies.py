@@ -5,11 +5,13 @@ import json
 from typing import Any
 
 import pytest
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from app.guards.bodies import BodyGuard
+from app.errors import BadRequest
+from app.guards.bodies import BodyGuard, check_type
 from gyrostat.wire.codec import MSGPACK
 
 LIMIT = 1000
@@ -118,3 +120,28 @@ def test_a_whole_surrogate_pair_is_a_character() -> None:
 def test_suspect_garbage_is_refused() -> None:
     assert answered(b"[" * 900 + b"NaN")[0] == 400
     assert answered(b"\xff\xfe: NaN")[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (b"[" * 64 + b"]" * 64, 200),
+        (b"[" * 65 + b"]" * 65, 400),
+        (b'{"a":' * 65 + b"1" + b"}" * 65, 400),
+        (b"[" + b"[]," * 200 + b"1]", 200),
+        (b'["' + b"[" * 200 + b'"]', 200),
+        (b'["\\"' + b"[" * 200 + b'"]', 200),
+        (b'["\\\\"' + b"[" * 200 + b"]" * 200 + b"]", 400),
+        (b'["' + b'\\"' * 300, 200),
+        (b"[" * 70 + b'"open \\', 400),
+    ],
+)
+def test_how_deep_a_body_nests_is_bounded(text: bytes, status: int) -> None:
+    assert answered(text)[0] == status
+
+
+def test_looking_for_depth_takes_time_in_proportion() -> None:
+    for piece in (b'"', b'\\"', b"\\", b'["', b'"\\'):
+        body = b"[" * 65 + piece * (1 << 20)
+        with pytest.raises(BadRequest, match="deep"):
+            check_type("/v1/runs", Headers({"content-type": "application/json"}), body)
