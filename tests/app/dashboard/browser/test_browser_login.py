@@ -22,7 +22,7 @@ def test_a_person_signs_in_with_the_token_and_sees_the_page_asked_for(open_page,
     expect(page.get_by_role("heading", name="Sign in to Gyrostat")).to_be_visible()
     page.get_by_label("Token").fill("not it")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+    expect(page.get_by_role("alert")).to_have_text("That is no token of this service, or not any more.")
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/alerts")
