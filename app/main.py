@@ -36,6 +36,7 @@ from app.services.maintenance import Merger
 from app.services.reaper import Reaper
 from app.services.telemetry import Telemetry
 from app.settings import AppSettings
+from app.storage.backlog import Backlog
 from app.storage.database import Database
 from gyrostat import __version__
 
@@ -114,7 +115,12 @@ def _lifespan(settings: AppSettings, clock: Clock) -> Callable[[FastAPI], Abstra
 
 def _open(settings: AppSettings, telemetry: Telemetry) -> Database:
     settings.data.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.url, serving=True, on_commit=telemetry.committed)
+    database = Database(
+        settings.url,
+        serving=True,
+        on_commit=telemetry.committed,
+        backlog=Backlog(max_bytes=settings.max_backlog_bytes),
+    )
     try:
         if database.current() != database.head():
             database.migrate()

@@ -77,8 +77,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.last)
 
-    def take(self, index: npt.NDArray[Any]) -> "Rows":
-        """The rows at `index` (positions, or a mask)."""
+    def take(self, index: npt.NDArray[Any] | slice) -> "Rows":
+        """The rows at `index` (positions, a mask, or a slice)."""
         planes = {name: plane[index] for name, plane in self.planes.items()}
         return Rows(first=self.first[index], last=self.last[index], counts=self.counts[index], planes=planes)
 

@@ -35,6 +35,8 @@ class AppSettings(BaseSettings):
     """One JSON document a line, or text to read."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """From which severity on the log has lines; `debug` has one for every request."""
+    max_backlog_bytes: int = Field(64 << 20, ge=1)
+    """Batches of frames that may wait to be stored, together; senders are asked to come back (429) beyond that."""
     heartbeat_seconds: float = Field(2.0, gt=0)
     """How often workers are asked to report."""
     unreachable_seconds: float = Field(8.0, gt=0)

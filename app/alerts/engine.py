@@ -108,7 +108,7 @@ class Engine:
         """The state to start from next time."""
         rules = {
             kind: _Watched(
-                settings=_settings(rule),
+                settings=rule.settings,
                 life=self._lives.get(kind, Life()),
                 memory=self._encoded(rule),
                 failures=self._failed.get(kind, {}),
@@ -132,7 +132,7 @@ class Engine:
         self._last_step, self._attempt = state.last_step, state.attempt
         for kind, watched in state.rules.items():
             rule = self._rules.get(kind)
-            if rule is None or watched.settings != _settings(rule):
+            if rule is None or watched.settings != rule.settings:
                 if watched.life.phase == "open":
                     self._orphans.append((kind, watched.life))
                 continue
@@ -276,10 +276,6 @@ def _cause(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"
-
-
-def _settings(rule: Rule) -> str:
-    return rule.detector.model_dump_json()
 
 
 def _fingerprint(axes: Mapping[str, Sequence[str]]) -> int:

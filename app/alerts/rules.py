@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,6 +25,11 @@ class Rule:
     enabled: bool
     severity: Severity | None
     detector: Detector
+
+    @cached_property
+    def settings(self) -> str:
+        """The thresholds as text, by which changed ones are noticed."""
+        return self.detector.model_dump_json()
 
 
 def effective(*layers: Overrides) -> list[Rule]:

@@ -1,5 +1,6 @@
 """`/v1/runs/{id}/frames`, `/layout`, `/events`: what a training process sends, each message stored once."""
 
+import asyncio
 from typing import Annotated, Any
 
 import msgspec
@@ -95,7 +96,7 @@ async def _content_type(request: Request) -> str:
 
 
 @router.post("/frames", summary="Send frames", openapi_extra={"requestBody": _BODY})
-def post_frames(
+async def post_frames(
     run_id: RunId,
     body: Annotated[bytes, Depends(_body)],
     content_type: Annotated[str, Depends(_content_type)],
@@ -106,10 +107,18 @@ def post_frames(
     """Stores a batch of measurements once, judges it, and answers when both are durable.
 
     Send it again after any doubt: a number that was stored is acknowledged as a duplicate. `missing` lists numbers
-    that never came. The layout that the columns follow must have been sent before.
+    that never came. The layout that the columns follow must have been sent before. 429 says that more waits to be
+    stored than may: send it again after `Retry-After` seconds.
     """
-    batch = _decoded(body, content_type)
-    acknowledgement = database.write(lambda session: ingest.store_frames(session, run_id, batch, now))
+    # arrays are taken as they are, in no time; numbers written as text would hold up every other request
+    batch = (
+        await asyncio.to_thread(_decoded, body, content_type)
+        if content_type == codec.JSON
+        else _decoded(body, content_type)
+    )
+    acknowledgement = await database.write_batch(
+        lambda session: ingest.store_frames(session, run_id, batch, now), len(body)
+    )
     telemetry.acknowledged(acknowledgement)
     return acknowledgement
 

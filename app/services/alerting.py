@@ -8,6 +8,7 @@ import logging
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from app.alerts import rules as alert_rules
@@ -83,7 +84,14 @@ def frames_of(batch: Batch) -> Iterator[FrameView]:
 
 def effective_rules(session: Session, spec: Mapping[str, Any] | None) -> list[alert_rules.Rule]:
     """The detectors' defaults, changed by the operator, changed by the run."""
-    return alert_rules.effective(_overrides(alert_repository.rules(session)), _overrides((spec or {}).get("rules")))
+    layers = (alert_repository.rules(session), (spec or {}).get("rules") or {})
+    return list(_effective(*(json.dumps(layer, sort_keys=True) for layer in layers)))
+
+
+@lru_cache(maxsize=256)
+def _effective(*layers: str) -> tuple[alert_rules.Rule, ...]:
+    # a run's rules are looked up for every batch, and hardly ever change
+    return tuple(alert_rules.effective(*(_overrides(json.loads(layer)) for layer in layers)))
 
 
 def check_overrides(spec: RunSpec) -> list[Problem]:
@@ -299,8 +307,8 @@ def _context(spec: Mapping[str, Any] | None, layout: Layout) -> RunContext:
     )
 
 
-def _overrides(stored: Mapping[str, Any] | None) -> dict[str, RuleOverride]:
-    return {kind: RuleOverride.model_validate(override) for kind, override in (stored or {}).items()}
+def _overrides(stored: Mapping[str, Any]) -> dict[str, RuleOverride]:
+    return {kind: RuleOverride.model_validate(override) for kind, override in stored.items()}
 
 
 def _several(given: str | Collection[str] | None) -> Collection[str]:

@@ -122,12 +122,12 @@ def _once(
     run = run_repository.locked(session, run_id)
     if run is None:
         raise NotFound(f"there is no run {run_id!r}; it was never made, or it was deleted")
-    if run_repository.attempt(session, run_id, message.attempt) is None:
+    accepted = frame_repository.accept(session, run_id, message.attempt, message.producer, message.sequence)
+    if accepted is None:
         raise Conflict(
             f"run {run_id} has no attempt {message.attempt}; its newest is {run.attempt}. "
             "Send the attempt's number that the run was claimed or attached with"
         )
-    accepted = frame_repository.accept(session, run_id, message.attempt, message.producer, message.sequence)
     missing = [gap for gap in accepted.missing if gap[0] < message.sequence]
     if accepted.is_repeat:
         return Acknowledgement(status="duplicate", sequence=message.sequence, missing=missing)

@@ -2,13 +2,16 @@
 
 import logging
 import threading
+from collections.abc import Sequence
+from functools import partial
 
 from app.errors import AppError
 from app.storage import merging
 from app.storage.blocks import DamagedBlock
-from app.storage.database import Database
+from app.storage.database import Database, Session
 
 GROUPS_AT_ONCE = 64
+GROUPS_A_COMMIT = 8
 IDLE_SECONDS = 1.0
 FAILURE_SECONDS = 10.0
 
@@ -18,37 +21,46 @@ logger = logging.getLogger(__name__)
 def merge_some(database: Database, limit: int = GROUPS_AT_ONCE, *, skip: set[merging.Group] | None = None) -> int:
     """Merges up to `limit` groups of small blocks and tells how many it merged; 0 when there is nothing to do.
 
-    Each group is one short transaction, so that frames never wait for long. It may be killed at any time and run in
-    several processes at once. Groups with a damaged block are put into `skip`, left as they are and not tried again.
+    Some groups at a time are one short transaction, so that frames never wait for long. It may be killed at any time
+    and run in several processes at once. Groups with a damaged block are put into `skip`, left as they are and not
+    tried again.
 
     Raises:
         Unavailable, StorageFull: the database says so; what was merged before stays merged.
     """
     skip = set() if skip is None else skip
     with database.read() as session:
-        groups = merging.due(session, limit + len(skip))
+        groups = [group for group in merging.due(session, limit + len(skip)) if group not in skip]
     done = 0
-    for group in groups:
-        if group not in skip:
-            done += _merge(database, group, skip)
+    for start in range(0, len(groups), GROUPS_A_COMMIT):
+        chunk = groups[start : start + GROUPS_A_COMMIT]
+        merges = [merge for group in chunk if (merge := _planned(database, group, skip)) is not None]
+        if merges:
+            done += database.write(partial(_carried_out, merges))
     return done
 
 
-def _merge(database: Database, group: merging.Group, skip: set[merging.Group]) -> bool:
+def _planned(database: Database, group: merging.Group, skip: set[merging.Group]) -> merging.Merge | None:
     try:
         with database.read() as session:
-            merge = merging.plan(session, group)
-        if merge is None:
-            return False
-        database.write(lambda session: merging.carry_out(session, merge))
+            return merging.plan(session, group)
     except DamagedBlock as error:
         skip.add(group)
         logger.error("blocks of %s are damaged and stay as they are: %s", group, error)
-        return False
-    except merging.Raced as raced:
-        logger.debug("another process merged first: %s", raced)
-        return False
-    return True
+        return None
+
+
+def _carried_out(merges: Sequence[merging.Merge], session: Session) -> int:
+    done = 0
+    # always in the same order, so that processes that merge the same runs do not wait for each other in a circle
+    for merge in sorted(merges, key=lambda merge: merge.run_id):
+        try:
+            with session.begin_nested():
+                merging.carry_out(session, merge)
+            done += 1
+        except merging.Raced as raced:
+            logger.debug("another process was faster: %s", raced)
+    return done
 
 
 class Merger:
@@ -78,7 +90,7 @@ class Merger:
 
     def _try(self) -> float:
         try:
-            return 0.0 if merge_some(self._database, 4, skip=self._skip) else self._idle_seconds
+            return 0.0 if merge_some(self._database, GROUPS_A_COMMIT, skip=self._skip) else self._idle_seconds
         except AppError as error:
             logger.warning("merging waits: %s", error.detail)
         except Exception:

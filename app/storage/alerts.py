@@ -88,9 +88,14 @@ def applied_remedies(session: Session, run_id: str) -> Sequence[tuple[Alert, Ale
     return [(alert, change) for alert, change in session.execute(query)]
 
 
+_READ_RULES = select(Rule.__table__.c.kind, Rule.__table__.c.override)
+
+
 def rules(session: Session) -> dict[str, dict[str, Any]]:
     """The operator's overrides by kind."""
-    return {row.kind: row.override for row in session.scalars(select(Rule))}
+    # not through the session, which would write a run's changes first: this is asked for with every batch
+    found = session.connection().execute(_READ_RULES)
+    return {row.kind: row.override for row in found}
 
 
 def put_rules(session: Session, overrides: dict[str, dict[str, Any]], now: datetime) -> None:
@@ -100,3 +105,4 @@ def put_rules(session: Session, overrides: dict[str, dict[str, Any]], now: datet
             session.delete(row)
     for kind, override in overrides.items():
         session.merge(Rule(kind=kind, override=override, updated_at=now))
+    session.flush()

@@ -2,13 +2,14 @@
 
 The format, for readers with numpy and zstandard alone, is in docs/storage.md. Values are kept bit for bit, so a NaN's
 payload (absent or not) survives. Along each column the 32-bit patterns are replaced by their differences, which makes
-slowly changing series small; then equal bytes of all words are put side by side for zstd.
+slowly changing series small; then equal bytes of all words are put side by side for zstd. Rows that have just arrived
+are stored as they came: they are merged, and compressed, soon.
 """
 
 import struct
 import threading
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,9 @@ import zstandard
 from app.series import PLANES, Rows
 from gyrostat.wire.values import Float32Array
 
-VERSION = 1
-RAW, LEVEL = 0, 1
+RAW, LEVEL, ARRIVED = 0, 1, 2
+VERSIONS = {RAW: 1, LEVEL: 1, ARRIVED: 2}
+"""Version of the format that brought each kind of block."""
 MAX_VALUES = 1 << 24
 """Values in one plane of a block; more is damage or an attack."""
 
@@ -30,6 +32,7 @@ _CRC = struct.Struct("<I")
 _RAW_FRAMES = ("steps", "values")
 _STEP_FRAMES = ("first", "last", "counts", "child", "offset")
 _LEVEL_FRAMES = (*_STEP_FRAMES, *PLANES)
+_ARRIVED_BYTE = bytes([ARRIVED])
 _local = threading.local()
 
 
@@ -50,12 +53,29 @@ class LevelBlock:
     offset: npt.NDArray[np.uint32]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PackedLevel:
+    """A level block but for `child`: those ids are known only once the blocks below it are stored."""
+
+    shape: tuple[int, ...]
+    before: list[bytes]
+    after: list[bytes]
+
+    def body(self, child: npt.NDArray[np.int64]) -> bytes:
+        """The whole block."""
+        return _assemble(LEVEL, self.shape, [*self.before, _pack_steps(child), *self.after])
+
+
 def encode(steps: npt.NDArray[np.int64], values: Float32Array) -> bytes:
     """A level-0 block of `values` (rows, width) at `steps` (rows,)."""
-    if not 0 < values.size <= MAX_VALUES:
-        raise ValueError(f"a block holds 1..{MAX_VALUES} values, got {values.shape[0]} rows of {values.shape[1]}")
-    frames = [_pack_steps(steps), _pack_words(values)]
-    return _assemble(RAW, values.shape, frames)
+    _check_size(values)
+    return _assemble(RAW, values.shape, [_pack_steps(steps), _pack_words(values)])
+
+
+def encode_arrived(steps: npt.NDArray[np.int64], values: Float32Array) -> bytes:
+    """A level-0 block whose rows are kept as they came: many times as fast, for rows that are merged soon."""
+    _check_size(values)
+    return _assemble(ARRIVED, values.shape, [_plain(steps, "<i8"), _plain(values, "<f4")])
 
 
 def decode(body: bytes, columns: Columns | None = None) -> tuple[npt.NDArray[np.int64], Float32Array]:
@@ -64,22 +84,28 @@ def decode(body: bytes, columns: Columns | None = None) -> tuple[npt.NDArray[np.
     Raises:
         DamagedBlock: they cannot be what was written.
     """
-    (rows, width), frames = _take_apart(body, RAW, _RAW_FRAMES)
-    return _unpack_steps(frames[0], rows), _unpack_words(frames[1], rows, width, columns).view("<f4")
+    kind = ARRIVED if body[5:6] == _ARRIVED_BYTE else RAW
+    (rows, width), (steps, values) = _take_apart(body, kind, _RAW_FRAMES)
+    if kind == RAW:
+        return _unpack_steps(steps, rows), _unpack_words(values, rows, width, columns).view("<f4")
+    if len(steps) != 8 * rows or len(values) != 4 * rows * width:
+        raise DamagedBlock(f"the block's frames do not hold {rows} rows of {width}")
+    plain = np.frombuffer(values, "<f4").reshape(rows, width)
+    return np.frombuffer(steps, "<i8"), plain if columns is None else plain[:, columns]
 
 
 def encode_level(block: LevelBlock) -> bytes:
     """A block of a coarser level."""
+    return pack_level(block).body(block.child)
+
+
+def pack_level(block: LevelBlock) -> PackedLevel:
+    """All of `encode_level` that can be done before `block.child` is known."""
     rows = block.rows
-    frames = [
-        _pack_steps(rows.first),
-        _pack_steps(rows.last),
-        _pack_steps(rows.counts.astype(np.int64)),
-        _pack_steps(block.child),
-        _pack_steps(block.offset.astype(np.int64)),
-        *(_pack_words(rows.planes[plane]) for plane in PLANES),
-    ]
-    return _assemble(LEVEL, rows.planes["final"].shape, frames)
+    before = [_pack_steps(rows.first), _pack_steps(rows.last), _pack_steps(rows.counts.astype(np.int64))]
+    planes = [_pack_words(rows.planes[plane]) for plane in PLANES]
+    after = [_pack_steps(block.offset.astype(np.int64)), *planes]
+    return PackedLevel(shape=rows.planes["final"].shape, before=before, after=after)
 
 
 def decode_level(body: bytes, wanted: Collection[str] = PLANES, columns: Columns | None = None) -> LevelBlock:
@@ -99,11 +125,23 @@ def decode_level(body: bytes, wanted: Collection[str] = PLANES, columns: Columns
     return LevelBlock(rows=rows, child=child, offset=offset.astype(np.uint32))
 
 
-def _assemble(kind: int, shape: tuple[int, ...], frames: list[bytes]) -> bytes:
+def _check_size(values: Float32Array) -> None:
+    if not 0 < values.size <= MAX_VALUES:
+        raise ValueError(f"a block holds 1..{MAX_VALUES} values, got {values.shape[0]} rows of {values.shape[1]}")
+
+
+def _plain(array: npt.NDArray[Any], kind: str) -> memoryview:
+    return np.ascontiguousarray(array, dtype=kind).reshape(-1).view(np.uint8).data
+
+
+def _assemble(kind: int, shape: tuple[int, ...], frames: Sequence[bytes | memoryview]) -> bytes:
     rows, width = shape
-    head = _HEADER.pack(_MAGIC, VERSION, kind, len(frames), rows, width)
-    rest = struct.pack(f"<{len(frames)}I", *map(len, frames)) + b"".join(frames)
-    return head + _CRC.pack(zlib.crc32(rest, zlib.crc32(head))) + rest
+    head = _HEADER.pack(_MAGIC, VERSIONS[kind], kind, len(frames), rows, width)
+    rest = [struct.pack(f"<{len(frames)}I", *map(len, frames)), *frames]
+    crc = zlib.crc32(head)
+    for part in rest:
+        crc = zlib.crc32(part, crc)
+    return b"".join([head, _CRC.pack(crc), *rest])
 
 
 def _take_apart(body: bytes, kind: int, names: tuple[str, ...]) -> tuple[tuple[int, int], list[bytes]]:
@@ -112,11 +150,13 @@ def _take_apart(body: bytes, kind: int, names: tuple[str, ...]) -> tuple[tuple[i
         raise DamagedBlock("these bytes are not a block")
     _, version, found, num_frames, rows, width = _HEADER.unpack_from(body)
     (crc,) = _CRC.unpack_from(body, _HEADER.size)
-    if version != VERSION:
-        raise DamagedBlock(f"the block has format version {version}; this program reads {VERSION}: update it")
-    if zlib.crc32(body[start:], zlib.crc32(body[: _HEADER.size])) != crc:
+    if version > max(VERSIONS.values()):
+        raise DamagedBlock(
+            f"the block has format version {version}; this program reads {max(VERSIONS.values())}: update it"
+        )
+    if zlib.crc32(memoryview(body)[start:], zlib.crc32(body[: _HEADER.size])) != crc:
         raise DamagedBlock("the block's checksum is wrong: its bytes changed after they were written")
-    if found != kind or num_frames != len(names) or not 0 < rows * width <= MAX_VALUES:
+    if found != kind or version != VERSIONS[kind] or num_frames != len(names) or not 0 < rows * width <= MAX_VALUES:
         raise DamagedBlock(f"the block is of kind {found} with {num_frames} frames of {rows} x {width}")
     lengths = struct.unpack_from(f"<{num_frames}I", body, start) if len(body) >= start + 4 * num_frames else ()
     start += 4 * num_frames
@@ -136,18 +176,25 @@ def _unpack_steps(frame: bytes, rows: int) -> npt.NDArray[np.int64]:
 
 
 def _pack_words(plane: npt.NDArray[Any]) -> bytes:
-    # zigzag of the difference modulo 2^32 between the bit patterns of a column's neighbours
-    words = np.ascontiguousarray(plane.T).view("<u4")
+    # zigzag of the difference modulo 2^32 between the bit patterns of a column's neighbours; in place, because fresh
+    # memory costs more than the arithmetic
+    words = np.array(plane.T, order="C").view("<u4")
     change = words.copy()
     change[:, 1:] -= words[:, :-1]
-    return _compress((change << np.uint32(1)) ^ (change.view("<i4") >> np.int32(31)).view("<u4"), 4)
+    sign = np.right_shift(change.view("<i4"), np.int32(31), out=words.view("<i4"))
+    change <<= np.uint32(1)
+    change ^= sign.view("<u4")
+    return _compress(change, 4)
 
 
 def _unpack_words(frame: bytes, rows: int, width: int, columns: Columns | None = None) -> npt.NDArray[np.uint32]:
     shuffled = _decompressed(frame, rows * width, 4).reshape(4, width, rows)
-    zigzag = _words(shuffled if columns is None else shuffled[:, columns]).view("<u4")
-    change = (zigzag >> np.uint32(1)) ^ (np.uint32(0) - (zigzag & np.uint32(1)))
-    return np.ascontiguousarray(np.cumsum(change.reshape(-1, rows), axis=1, dtype=np.uint32).T)
+    change = _words(shuffled if columns is None else shuffled[:, columns]).view("<u4").reshape(-1, rows)
+    sign = change & np.uint32(1)
+    np.negative(sign, out=sign)
+    change >>= np.uint32(1)
+    change ^= sign
+    return np.ascontiguousarray(np.cumsum(change, axis=1, dtype=np.uint32, out=sign).T)
 
 
 def _compress(words: npt.NDArray[Any], size: int) -> bytes:

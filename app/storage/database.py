@@ -1,8 +1,10 @@
 """The database: reads on their own snapshot, writes that return when they are durable, migrations."""
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, TimeoutError
 from sqlalchemy.orm import Session
 
 from app.storage import frames, migrate, sqlite
+from app.storage.backlog import Backlog
 from app.storage.failures import is_worth_repeating, translate
 from app.storage.recent import Recent
 
@@ -20,6 +23,8 @@ __all__ = ["Database", "Session", "database_file"]
 T = TypeVar("T")
 MAX_LAYOUTS = 64
 TRIES = 6
+BATCHES_AT_ONCE = 8
+"""Batches that are written to PostgreSQL at the same time; the other connections are for everybody else."""
 
 
 class Database:
@@ -29,6 +34,7 @@ class Database:
         url: `sqlite:///file` or `postgresql://user@host/name`.
         serving: take the lock by which one backend process serves an SQLite file (PostgreSQL needs none).
         on_commit: hears, after each commit, of how many writes it was and how many seconds it took.
+        backlog: how many batches may wait to be stored.
 
     Raises:
         ValueError: the URL names another database, or no file.
@@ -41,9 +47,12 @@ class Database:
         *,
         serving: bool = False,
         on_commit: Callable[[int, float], None] = lambda writes, seconds: None,
+        backlog: Backlog | None = None,
     ) -> None:
         self._url = _parsed(url)
         self._on_commit = on_commit
+        self.backlog = backlog or Backlog()
+        self._threads = ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix="gyrostat-batch")
         self._lock: sqlite.FileLock | None = None
         self._writer: sqlite.Writer | None = None
         self._at_hand = {frames.LAYOUTS: Recent[Any, Any](MAX_LAYOUTS)}
@@ -98,7 +107,7 @@ class Database:
             StorageFull: nothing was stored.
         """
         if self._writer is not None:
-            return self._writer.submit(work)
+            return self._writer.submit(work).result()
         for attempt in range(TRIES):
             began = time.perf_counter()
             try:
@@ -113,6 +122,17 @@ class Database:
                     continue
                 raise translate(error) from error
         raise AssertionError("the last try returns or raises")
+
+    async def write_batch(self, work: Callable[[Session], T], size: int) -> T:
+        """`write` for what many senders may send at once, `size` bytes of it; it blocks no thread of the caller.
+
+        Raises:
+            TooMany: as much as may waits already; nothing was stored.
+        """
+        with self.backlog.held(size):
+            if self._writer is not None:
+                return await asyncio.wrap_future(self._writer.submit(work))
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self.write, work)
 
     def migrate(self) -> None:
         """Brings the tables to the revision that this code needs; several processes may call it at once."""
@@ -138,6 +158,7 @@ class Database:
 
     def close(self) -> None:
         """Finishes the writes that were accepted and lets go of all connections."""
+        self._threads.shutdown()
         if self._writer is not None:
             self._writer.close()
         self._reader.dispose()

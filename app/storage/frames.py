@@ -1,12 +1,14 @@
 """Rows that arriving frames make: numbered messages, layouts, metrics with their newest values, level-0 blocks."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import insert, select, update
+from sqlalchemy import Text, and_, bindparam, cast, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict
@@ -23,6 +25,45 @@ LAYOUTS = "layouts"
 MAX_GAPS = 1000
 """Separate gaps in one producer's numbers that are remembered."""
 
+# Every batch runs these: made once, and on the tables, because the ORM's part costs more than the database's.
+_attempts, _producers, _layouts, _metrics, _blocks, _states = (
+    model.metadata.tables[model.__tablename__] for model in (Attempt, Producer, LayoutRow, Metric, Block, DetectorState)
+)
+_THIS_PRODUCER = (
+    _producers.c.run_id == bindparam("of_run"),
+    _producers.c.attempt == bindparam("of_attempt"),
+    _producers.c.name == bindparam("of_name"),
+)
+_READ_PRODUCER = (
+    select(_producers.c.last, _producers.c.missing)
+    .select_from(_attempts.outerjoin(_producers, and_(*_THIS_PRODUCER)))
+    .where(_attempts.c.run_id == bindparam("of_run"), _attempts.c.number == bindparam("of_attempt"))
+)
+_ADD_PRODUCER = insert(_producers)
+_MOVE_PRODUCER = update(_producers).where(*_THIS_PRODUCER).values(last=bindparam("to"), missing=bindparam("gaps"))
+_READ_LAYOUT = select(cast(_layouts.c.document, Text)).where(
+    _layouts.c.run_id == bindparam("of_run"),
+    _layouts.c.attempt == bindparam("of_attempt"),
+    _layouts.c.version == bindparam("of_version"),
+)
+_READ_METRICS = select(
+    _metrics.c.name, _metrics.c.id, _metrics.c.count, _metrics.c.first_step, _metrics.c.last_step
+).where(_metrics.c.run_id == bindparam("of_run"))
+_ADD_METRICS = insert(_metrics)
+_COUNT_ROWS = (
+    update(_metrics)
+    .where(_metrics.c.id == bindparam("of_id"))
+    .values(count=bindparam("rows"), first_step=bindparam("first"))
+)
+_NEWEST_ROW = _COUNT_ROWS.values(
+    {name: bindparam(f"new_{name}") for name in ("unit", "axis", "description", "last_step", "latest")}
+    | {name: bindparam(f"new_{name}") for name in ("latest_layout", "latest_attempt")}
+)
+_ADD_BLOCKS = insert(_blocks)
+_READ_STATE = select(_states.c.body).where(_states.c.run_id == bindparam("of_run"))
+_ADD_STATE = insert(_states)
+_CHANGE_STATE = update(_states).where(_states.c.run_id == bindparam("of_run")).values(body=bindparam("new_body"))
+
 
 @dataclass(frozen=True)
 class Acceptance:
@@ -33,22 +74,25 @@ class Acceptance:
     missing: list[tuple[int, int]]
 
 
-def accept(session: Session, run_id: str, attempt: int, producer: str, sequence: int) -> Acceptance:
-    """Notes that a message has come. One that fills a gap is as welcome as the next one.
+def accept(session: Session, run_id: str, attempt: int, producer: str, sequence: int) -> Acceptance | None:
+    """Notes that a message has come; None where there is no such attempt. One that fills a gap is as welcome as others.
 
     Raises:
         Conflict: it would leave more gaps than are remembered.
     """
-    row = session.get(Producer, (run_id, attempt, producer))
+    this = {"of_run": run_id, "of_attempt": attempt, "of_name": producer}
+    connection = session.connection()
+    row = connection.execute(_READ_PRODUCER, this).one_or_none()
     if row is None:
-        row = Producer(run_id=run_id, attempt=attempt, name=producer, last=0, missing=[])
-        session.add(row)
-    gaps = [(int(first), int(last)) for first, last in row.missing]
-    is_late = sequence < row.last
-    if sequence > row.last:
-        if sequence > row.last + 1:
-            gaps.append((row.last + 1, sequence - 1))
-        row.last = sequence
+        return None
+    is_new = row.last is None
+    newest, ranges = (0, []) if is_new else row
+    gaps = [(int(first), int(last)) for first, last in ranges]
+    is_late = sequence < newest
+    if sequence > newest:
+        if sequence > newest + 1:
+            gaps.append((newest + 1, sequence - 1))
+        newest = sequence
     else:
         around = next((gap for gap in gaps if gap[0] <= sequence <= gap[1]), None)
         if around is None:
@@ -61,14 +105,20 @@ def accept(session: Session, run_id: str, attempt: int, producer: str, sequence:
             f"producer {producer!r} has left more than {MAX_GAPS} gaps in its numbers; send the messages of a producer "
             "in order, and start a new attempt to number them anew"
         )
-    row.missing = [list(gap) for gap in gaps]
+    ranges = [list(gap) for gap in gaps]
+    if is_new:
+        added = {"run_id": run_id, "attempt": attempt, "name": producer, "last": newest, "missing": ranges}
+        connection.execute(_ADD_PRODUCER, added)
+    else:
+        connection.execute(_MOVE_PRODUCER, {**this, "to": newest, "gaps": ranges})
     return Acceptance(is_repeat=False, is_late=is_late, missing=gaps)
 
 
 def layout(session: Session, run_id: str, attempt: int, version: int) -> Layout | None:
-    """One version of an attempt's layout."""
-    row = session.get(LayoutRow, (run_id, attempt, version))
-    return None if row is None else _read(row.document)
+    """One version of an attempt's layout; shared, so nothing in it may be changed."""
+    place = {"of_run": run_id, "of_attempt": attempt, "of_version": version}
+    text = session.connection().scalar(_READ_LAYOUT, place)
+    return None if text is None else _parsed(text)
 
 
 def add_layout(session: Session, run_id: str, attempt: int, added: Layout) -> None:
@@ -135,6 +185,12 @@ def names_of(known: Layout | None, metric: str) -> list[str]:
     return [""]
 
 
+@lru_cache(maxsize=128)
+def _parsed(text: str) -> Layout:
+    # by its text, not by its place: what is read is always what is stored
+    return _read(json.loads(text))
+
+
 def _read(document: dict[str, Any]) -> Layout:
     # It was validated when it came; doing so again for every batch would cost more than storing the batch.
     declared = [MetricDeclaration.model_construct(**metric) for metric in document["metrics"]]
@@ -161,19 +217,26 @@ class Arrival:
 
 def append(session: Session, run_id: str, arrival: Arrival) -> None:
     """Stores a block for each column and keeps the metrics' counts and newest rows; the run must be locked."""
+    connection = session.connection()
     known = _metrics_by_name(session, run_id)
     new = [column.metric for column in arrival.columns if column.metric not in known]
     if new:
-        known |= _add_metrics(session, run_id, [arrival.declared[name] for name in new])
-    bodies, changes = [], []
+        added = [{**_description(arrival.declared[name]), "name": name, "run_id": run_id, "count": 0} for name in new]
+        connection.execute(_ADD_METRICS, added)
+        known = _metrics_by_name(session, run_id)
+    bodies, counted, newest = [], [], []
     for column in arrival.columns:
         steps = arrival.steps[column.rows]
         metric = known[column.metric]
-        bodies.append(_block(metric["id"], arrival, steps, column.values))
-        changes.append(_metric_change(metric, arrival, column.metric, steps, column.values))
-    if bodies:
-        session.execute(insert(Block), bodies)
-        session.execute(update(Metric), changes)
+        bodies.append(_block(metric.id, arrival, steps, column.values))
+        change = _counted(metric, steps)
+        if arrival.is_newest or metric.last_step is None:
+            newest.append(change | _newest(arrival, column.metric, steps, column.values))
+        else:
+            counted.append(change)
+    for statement, rows in ((_ADD_BLOCKS, bodies), (_COUNT_ROWS, counted), (_NEWEST_ROW, newest)):
+        if rows:
+            connection.execute(statement, rows)
 
 
 def steps_held(session: Session, run_id: str, attempt: int, metric: str, first: int, last: int) -> set[int]:
@@ -193,19 +256,8 @@ def steps_held(session: Session, run_id: str, attempt: int, metric: str, first: 
     return {step for body in session.scalars(query) for step in blocks.decode(body)[0].tolist()}
 
 
-_METRIC_STATE = ("id", "name", "unit", "axis", "description", "count", "first_step", "last_step")
-
-
-def _metrics_by_name(session: Session, run_id: str) -> dict[str, dict[str, Any]]:
-    columns = [getattr(Metric, name) for name in _METRIC_STATE]
-    found = session.execute(select(*columns).where(Metric.run_id == run_id)).mappings()
-    return {row["name"]: dict(row) for row in found}
-
-
-def _add_metrics(session: Session, run_id: str, new: Iterable[MetricDeclaration]) -> dict[str, dict[str, Any]]:
-    described = [{**_description(declared), "name": declared.name, "run_id": run_id, "count": 0} for declared in new]
-    session.execute(insert(Metric), described)
-    return _metrics_by_name(session, run_id)
+def _metrics_by_name(session: Session, run_id: str) -> dict[str, Any]:
+    return {row.name: row for row in session.connection().execute(_READ_METRICS, {"of_run": run_id})}
 
 
 def _description(declared: MetricDeclaration) -> dict[str, str]:
@@ -223,28 +275,28 @@ def _block(metric_id: int, arrival: Arrival, steps: npt.NDArray[np.int64], value
         "rows": len(steps),
         "width": values.shape[1],
         "sealed": False,
-        "body": blocks.encode(steps, values),
+        "body": blocks.encode_arrived(steps, values),
     }
 
 
-def _metric_change(
-    metric: dict[str, Any], arrival: Arrival, name: str, steps: npt.NDArray[np.int64], values: Float32Array
-) -> dict[str, Any]:
-    first, last = int(steps[0]), int(steps[-1])
+def _counted(metric: Any, steps: npt.NDArray[np.int64]) -> dict[str, Any]:
+    first = int(steps[0])
+    return {
+        "of_id": metric.id,
+        "rows": metric.count + len(steps),
+        "first": first if metric.first_step is None else min(first, metric.first_step),
+    }
+
+
+def _newest(arrival: Arrival, name: str, steps: npt.NDArray[np.int64], values: Float32Array) -> dict[str, Any]:
     change = {
-        "id": metric["id"],
-        "count": metric["count"] + len(steps),
-        "first_step": first if metric["first_step"] is None else min(first, metric["first_step"]),
+        **_description(arrival.declared[name]),
+        "last_step": int(steps[-1]),
+        "latest": values[-1].astype("<f4").tobytes(),
+        "latest_layout": arrival.layout,
+        "latest_attempt": arrival.attempt,
     }
-    if arrival.is_newest or metric["last_step"] is None:
-        change |= {
-            **_description(arrival.declared[name]),
-            "last_step": last,
-            "latest": values[-1].astype("<f4").tobytes(),
-            "latest_layout": arrival.layout,
-            "latest_attempt": arrival.attempt,
-        }
-    return change
+    return {f"new_{key}": value for key, value in change.items()}
 
 
 def metrics(session: Session, run_id: str) -> Sequence[Metric]:
@@ -282,10 +334,12 @@ def readable(session: Session, run_id: str, name: str) -> Readable | None:
 
 def detector_state(session: Session, run_id: str) -> bytes | None:
     """What the detectors remember of the run."""
-    row = session.get(DetectorState, run_id)
-    return None if row is None else row.body
+    body: bytes | None = session.connection().scalar(_READ_STATE, {"of_run": run_id})
+    return body
 
 
 def put_detector_state(session: Session, run_id: str, body: bytes) -> None:
     """Keeps what the detectors remember, in the transaction of the frames that they saw."""
-    session.merge(DetectorState(run_id=run_id, body=body))
+    connection = session.connection()
+    if not connection.execute(_CHANGE_STATE, {"of_run": run_id, "new_body": body}).rowcount:
+        connection.execute(_ADD_STATE, {"run_id": run_id, "body": body})

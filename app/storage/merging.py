@@ -1,24 +1,25 @@
 """Merges small blocks into full, sealed ones and makes the next level's rows of those; nothing is ever half merged.
 
 Blocks never change, so a merge reads and computes without holding anything, and then, in one short transaction, deletes
-what it read and inserts what it made. If one of its blocks is gone by then, another process was faster.
+what it read and inserts what it made. If one of its blocks is gone by then, another process was faster. That
+transaction holds the run's row, as frames do: of rows at one step the one that came last has the highest block id.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import and_, delete, func, insert, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from app.series import Rows, joined
 from app.storage import blocks
 from app.storage.blocks import LevelBlock
 from app.storage.pyramid import FACTOR, FULL_BYTES, FULL_ROWS, above_level, above_raw, full_rows
-from app.storage.tables import Block
+from app.storage.tables import Block, Metric, Run
 from gyrostat.wire.values import Float32Array
 
 MANY = 16
@@ -61,11 +62,11 @@ class Raw:
         """As a block."""
         return blocks.encode(self.steps, self.values)
 
-    def above(self, block_id: int) -> LevelBlock:
-        """Its rows in the next level, when it is the block `block_id`."""
-        return above_raw(self.steps, self.values, block_id)
+    def above(self, place: int) -> LevelBlock:
+        """Its rows in the next level, when it is the block at `place` among those that are sealed together."""
+        return above_raw(self.steps, self.values, place)
 
-    def take(self, index: npt.NDArray[Any]) -> "Raw":
+    def take(self, index: npt.NDArray[Any] | slice) -> "Raw":
         """Some of the rows."""
         return Raw(self.steps[index], self.values[index])
 
@@ -90,101 +91,174 @@ class Coarse:
         """As a block."""
         return blocks.encode_level(self.block)
 
-    def above(self, block_id: int) -> LevelBlock:
-        """Its rows in the next level, when it is the block `block_id`."""
-        return above_level(self.block, block_id)
+    def above(self, place: int) -> LevelBlock:
+        """Its rows in the next level, when it is the block at `place` among those that are sealed together."""
+        return above_level(self.block, place)
 
-    def take(self, index: npt.NDArray[Any]) -> "Coarse":
+    def take(self, index: npt.NDArray[Any] | slice) -> "Coarse":
         """Some of the rows."""
         block = self.block
         return Coarse(LevelBlock(rows=block.rows.take(index), child=block.child[index], offset=block.offset[index]))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Made:
+    """A block that is ready to be stored."""
+
+    first: int
+    last: int
+    rows: int
+    body: bytes
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Above:
+    """The next level's rows of the sealed blocks; `place` tells which of those each row sums up."""
+
+    first: int
+    last: int
+    place: npt.NDArray[np.int64]
+    packed: blocks.PackedLevel
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Merge:
     """What shall replace what. `rest` is not full: it is merged again later."""
 
+    run_id: str
     group: Group
     width: int
     sources: tuple[int, ...]
-    sealed: tuple[Raw | Coarse, ...]
-    rest: Raw | Coarse | None
+    sealed: tuple[Made, ...]
+    rest: Made | None
+    above: Above | None
+
+
+_block, _metric, _run = (model.metadata.tables[model.__tablename__] for model in (Block, Metric, Run))
+_KEY = (_block.c.metric_id, _block.c.attempt, _block.c.level, _block.c.layout)
+_SUM, _WIDEST = func.sum(_block.c.rows), func.max(_block.c.width)
+# made once: to make them anew for each merge would cost more than to run them
+_DUE = (
+    select(*_KEY)
+    .where(_block.c.sealed.is_(False))
+    .group_by(*_KEY)
+    .having(
+        or_(
+            and_(func.count() >= MANY, 2 * func.max(_block.c.rows) <= _SUM),
+            func.count() >= 4 * MANY,
+            _SUM >= FULL_ROWS,
+            and_(_SUM >= FACTOR, _SUM * _WIDEST * 4 >= FULL_BYTES),
+        )
+    )
+    .limit(bindparam("limit"))
+)
+_OF_GROUP = and_(*(column == bindparam(f"of_{column.name}") for column in _KEY))
+_SMALL = (
+    select(_block.c.id, _block.c.width, _block.c.body)
+    .where(_OF_GROUP, _block.c.sealed.is_(False))
+    .order_by(_block.c.id)
+    .limit(AT_ONCE)
+)
+# the newest by its first step: to look at all of them would cost more the longer the run is
+_SEALED_TO = (
+    select(_block.c.last_step).where(_OF_GROUP, _block.c.sealed.is_(True)).order_by(_block.c.first_step.desc()).limit(1)
+)
+_RUN_OF = select(_metric.c.run_id).where(_metric.c.id == bindparam("of_metric_id"))
+_HOLD_RUN = select(_run.c.id).where(_run.c.id == bindparam("of_run")).with_for_update()
+_NEWER = select(_block.c.id).where(
+    _OF_GROUP,
+    _block.c.sealed.is_(False),
+    _block.c.id > bindparam("newest"),
+    _block.c.first_step <= bindparam("to"),
+)
+_REMOVE = delete(_block).where(_block.c.id.in_(bindparam("ids", expanding=True)), _block.c.sealed.is_(False))
+_ADD_ONE = insert(_block).returning(_block.c.id)
 
 
 def due(session: Session, limit: int) -> list[Group]:
-    """Groups whose small blocks fill one, or are many."""
-    rows, width = func.sum(Block.rows), func.max(Block.width)
-    query = (
-        select(Block.metric_id, Block.attempt, Block.level, Block.layout)
-        .where(Block.sealed.is_(False))
-        .group_by(Block.metric_id, Block.attempt, Block.level, Block.layout)
-        .having(
-            or_(
-                func.count() >= MANY,
-                rows >= FULL_ROWS,
-                and_(rows >= FACTOR, rows * width * 4 >= FULL_BYTES),
-            )
-        )
-        .limit(limit)
-    )
-    return [Group(*row) for row in session.execute(query)]
+    """Groups whose small blocks fill one, or are many.
+
+    A block that is half full already waits until as much has come again, or very many blocks have: else a metric that
+    gets a row at a time would be written anew all the time.
+    """
+    found = session.connection().execute(_DUE, {"limit": limit})
+    return [Group(*row) for row in found]
 
 
 def plan(session: Session, group: Group) -> Merge | None:
     """Reads a group's small blocks and sorts their rows into full blocks and a rest; None where there are none."""
-    found = session.execute(
-        select(Block.id, Block.width, Block.body)
-        .where(*_in(group), Block.sealed.is_(False))
-        .order_by(Block.id)
-        .limit(AT_ONCE)
-    ).all()
+    connection, this = session.connection(), _bound(group)
+    found = connection.execute(_SMALL, this).all()
     if not found:
         return None
-    sealed_to = session.scalar(select(func.max(Block.last_step)).where(*_in(group), Block.sealed.is_(True)))
     rows = _merged_raw(found) if group.level == 0 else _merged_coarse(found)
-    width = found[0].width
-    sealed, rest = _chunks(rows, full_rows(width), sealed_to)
-    return Merge(group, width, tuple(block.id for block in found), tuple(sealed), rest)
+    sealed, rest = _chunks(rows, full_rows(found[0].width), connection.scalar(_SEALED_TO, this))
+    return Merge(
+        run_id=connection.execute(_RUN_OF, this).scalar_one(),
+        group=group,
+        width=found[0].width,
+        sources=tuple(block.id for block in found),
+        sealed=tuple(_made(part) for part in sealed),
+        rest=None if rest is None else _made(rest),
+        above=_above(sealed) if sealed else None,
+    )
 
 
 def carry_out(session: Session, merge: Merge) -> None:
     """Replaces the small blocks.
 
     Raises:
-        Raced: they are not all there any more; the transaction must be taken back.
+        Raced: they are not all there any more, or newer ones were stored meanwhile; what it did must be taken back.
     """
-    for start in range(0, len(merge.sources), 200):
-        chunk = merge.sources[start : start + 200]
-        gone = session.connection().execute(delete(Block).where(Block.id.in_(chunk), Block.sealed.is_(False)))
-        if gone.rowcount != len(chunk):
-            raise Raced(f"{len(chunk) - gone.rowcount} blocks of {merge.group} are gone")
-    above = []
-    for rows in merge.sealed:
-        block_id = _insert(session, merge, rows, level=merge.group.level, sealed=True)
-        above.append(rows.above(block_id))
+    connection = session.connection()
+    if connection.execute(_HOLD_RUN, {"of_run": merge.run_id}).first() is None:
+        raise Raced(f"run {merge.run_id} is gone")
+    newer = connection.execute(_NEWER, {**_bound(merge.group), "newest": merge.sources[-1], "to": _last(merge)})
+    if newer.first() is not None:
+        raise Raced(f"blocks of {merge.group} with the same steps came meanwhile")
+    gone = connection.execute(_REMOVE, {"ids": merge.sources})
+    if gone.rowcount != len(merge.sources):
+        raise Raced(f"{len(merge.sources) - gone.rowcount} blocks of {merge.group} are gone")
+    ids = [_insert(connection, merge, made, level=merge.group.level, sealed=True) for made in merge.sealed]
     if merge.rest is not None:
-        _insert(session, merge, merge.rest, level=merge.group.level, sealed=False)
-    if above:
-        _insert(session, merge, _joined(above), level=merge.group.level + 1, sealed=False)
+        _insert(connection, merge, merge.rest, level=merge.group.level, sealed=False)
+    if merge.above is not None:
+        above = merge.above
+        body = above.packed.body(np.array(ids, dtype=np.int64)[above.place])
+        made = Made(first=above.first, last=above.last, rows=len(above.place), body=body)
+        _insert(connection, merge, made, level=merge.group.level + 1, sealed=False)
 
 
-def _in(group: Group) -> tuple[Any, ...]:
-    return (
-        Block.metric_id == group.metric_id,
-        Block.attempt == group.attempt,
-        Block.level == group.level,
-        Block.layout == group.layout,
-    )
+def _bound(group: Group) -> dict[str, int]:
+    return {f"of_{name}": value for name, value in asdict(group).items()}
+
+
+def _last(merge: Merge) -> int:
+    return max(made.last for made in (*merge.sealed, *([merge.rest] if merge.rest else [])))
+
+
+def _made(rows: "Raw | Coarse") -> Made:
+    first, last = rows.extent
+    return Made(first=first, last=last, rows=len(rows.last), body=rows.body())
+
+
+def _above(sealed: "Sequence[Raw | Coarse]") -> Above:
+    joined_above = _joined([rows.above(place) for place, rows in enumerate(sealed)])
+    first, last = joined_above.extent
+    block = joined_above.block
+    return Above(first=first, last=last, place=block.child, packed=blocks.pack_level(block))
 
 
 def _merged_raw(found: Sequence[Any]) -> Raw:
     parts = [blocks.decode(block.body) for block in found]
-    steps = np.concatenate([steps for steps, _ in parts])
+    steps, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    if (np.diff(steps) > 0).all():
+        return Raw(steps, values)
     order = np.argsort(steps, kind="stable")
     ordered = steps[order]
     # of a step that came twice, the row that came last
     keep = np.append(ordered[:-1] != ordered[1:], True)
-    return Raw(ordered[keep], np.concatenate([values for _, values in parts])[order[keep]])
+    return Raw(ordered[keep], values[order[keep]])
 
 
 def _merged_coarse(found: Sequence[Any]) -> Coarse:
@@ -209,24 +283,23 @@ def _chunks(rows: Raw | Coarse, full: int, sealed_to: int | None) -> tuple[list[
     late = int(np.searchsorted(rows.last, sealed_to, side="right")) if sealed_to is not None else 0
     fresh_end = late + (len(rows.last) - late) // full * full
     bounds = [*range(0, late, full), *range(late, fresh_end, full), fresh_end]
-    sealed = [rows.take(np.arange(start, min(end, start + full))) for start, end in pairwise(bounds)]
-    rest = rows.take(np.arange(fresh_end, len(rows.last))) if fresh_end < len(rows.last) else None
+    sealed = [rows.take(slice(start, min(end, start + full))) for start, end in pairwise(bounds)]
+    rest = rows.take(slice(fresh_end, None)) if fresh_end < len(rows.last) else None
     return sealed, rest
 
 
-def _insert(session: Session, merge: Merge, rows: Raw | Coarse, *, level: int, sealed: bool) -> int:
-    first, last = rows.extent
+def _insert(connection: Connection, merge: Merge, made: Made, *, level: int, sealed: bool) -> int:
     row = {
         "metric_id": merge.group.metric_id,
         "attempt": merge.group.attempt,
         "level": level,
         "layout": merge.group.layout,
-        "first_step": first,
-        "last_step": last,
-        "rows": len(rows.last),
+        "first_step": made.first,
+        "last_step": made.last,
+        "rows": made.rows,
         "width": merge.width,
         "sealed": sealed,
-        "body": rows.body(),
+        "body": made.body,
     }
-    block_id: int = session.execute(insert(Block).values(row).returning(Block.id)).scalar_one()
+    block_id: int = connection.execute(_ADD_ONE, row).scalar_one()
     return block_id

@@ -23,7 +23,28 @@ def full_rows(width: int) -> int:
 def above_raw(steps: npt.NDArray[np.int64], values: Float32Array, block_id: int) -> LevelBlock:
     """The level-1 rows of a sealed level-0 block."""
     starts = np.arange(0, len(steps), FACTOR)
+    if len(steps) % FACTOR == 0 and np.isfinite(values).all():
+        return _above(_finite_groups(steps, values), starts, block_id)
     return _above(bucketed(single_rows(steps, values), starts), starts, block_id)
+
+
+def _finite_groups(steps: npt.NDArray[np.int64], values: Float32Array) -> Rows:
+    # the usual case in a fifth of the time: nothing to leave out, and all groups of the same size
+    groups = values.reshape(-1, FACTOR, values.shape[1])
+    shape = (groups.shape[0], groups.shape[2])
+    return Rows(
+        first=steps[::FACTOR],
+        last=steps[FACTOR - 1 :: FACTOR],
+        counts=np.full(shape[0], FACTOR, dtype=np.uint32),
+        planes={
+            "final": groups[:, -1],
+            "minimum": groups.min(axis=1),
+            "mean": (groups.sum(axis=1, dtype=np.float64) / FACTOR).astype(np.float32),
+            "maximum": groups.max(axis=1),
+            "nonfinite": np.zeros(shape, dtype=np.uint32),
+            "finite": np.full(shape, FACTOR, dtype=np.uint32),
+        },
+    )
 
 
 def above_level(block: LevelBlock, block_id: int) -> LevelBlock:

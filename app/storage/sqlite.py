@@ -88,8 +88,8 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def submit(self, work: Callable[[Session], T]) -> T:
-        """Runs `work` in the next transaction and gives its result once that is on the disk."""
+    def submit(self, work: Callable[[Session], T]) -> Future[T]:
+        """Has `work` run in the next transaction; the result is there once that is on the disk."""
         if threading.current_thread() is self._thread:
             raise RuntimeError("write was called inside another write; pass the session on instead")
         outcome: Future[T] = Future()
@@ -100,7 +100,7 @@ class Writer:
                 self._thread = threading.Thread(target=self._serve, name="gyrostat-writer", daemon=True)
                 self._thread.start()
             self._waiting.put(_Work(work, outcome))
-        return outcome.result()
+        return outcome
 
     @property
     def num_waiting(self) -> int:
@@ -135,7 +135,9 @@ class Writer:
             works.append(work)
         return works, False
 
-    def _commit_together(self, works: list[_Work]) -> None:
+    def _commit_together(self, taken: list[_Work]) -> None:
+        # whoever waits may have gone away; from here on it cannot, so every outcome can be set
+        works = [work for work in taken if work.outcome.set_running_or_notify_cancel()]
         results: list[tuple[_Work, Any]] = []
         failed: list[tuple[_Work, BaseException]] = []
         began = time.perf_counter()

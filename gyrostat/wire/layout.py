@@ -1,6 +1,7 @@
 """The layout: what the columns of a run's frames mean. Sent before the frames that use it, versioned."""
 
 from collections import Counter
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -60,12 +61,14 @@ class Layout(Wire):
                 raise ValueError(f"metric {metric.name!r} is on axis {metric.axis!r}, whose names are not in `axes`")
         return self
 
+    @cached_property
+    def widths(self) -> dict[str, int]:
+        """How many values a frame holds of each metric."""
+        return {metric.name: 1 if metric.axis == "run" else len(self.axes[metric.axis]) for metric in self.metrics}
+
     def width(self, metric: str) -> int | None:
         """How many values a frame holds of `metric`; None where the layout does not declare it."""
-        for declared in self.metrics:
-            if declared.name == metric:
-                return 1 if declared.axis == "run" else len(self.axes[declared.axis])
-        return None
+        return self.widths.get(metric)
 
 
 def _check_names(axis: str, names: list[str]) -> None:

@@ -1,16 +1,25 @@
 """Frames over HTTP, as a training process or anybody else may send them."""
 
 import json
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import msgspec
 import numpy as np
 import pytest
 
+from gyrostat.stream.ledger import Count
+from gyrostat.stream.spool import Spool
+from gyrostat.stream.stream import Stream
+from gyrostat.stream.transport import HttpTransport
 from gyrostat.wire import codec
 from gyrostat.wire.frame import Batch, Column
 from tests.app.control import served
+from tests.gyrostat.stream.frames import frame, layout, points
 
 LAYOUT = {
     "version": 1,
@@ -161,8 +170,8 @@ def test_bad_layouts_and_events_are_refused(http: httpx.Client, run: str) -> Non
         {**LAYOUT, "axes": {"module": ["a\u0000b", "c"]}},
         {**LAYOUT, "extra": 1},
     ]
-    for layout in bad:
-        _refused(http.post(f"/v1/runs/{run}/layout", json=_message(layout=layout)), 422)
+    for wrong in bad:
+        _refused(http.post(f"/v1/runs/{run}/layout", json=_message(layout=wrong)), 422)
     _refused(http.get(f"/v1/runs/{run}/layout"), 404)
     for event in ({"kind": "exploded", "at": 1.0, "step": 1}, {"kind": "log", "at": -1, "step": 1}, {}):
         _refused(http.post(f"/v1/runs/{run}/events", json=_message(events=[event])), 422)
@@ -183,3 +192,56 @@ def test_mutated_binary_bodies_never_break_the_server(http: httpx.Client, ready:
         cut = bytes(body[: rng.integers(0, len(body) + 1)]) if rng.random() < 0.3 else bytes(body)
         answer = http.post(f"{ready}/frames", content=cut, headers={"Content-Type": codec.MSGPACK})
         assert answer.status_code in (200, 400, 409, 422), answer.text
+
+
+def test_a_full_backlog_puts_our_client_off_and_nothing_is_lost(tmp_path: Path) -> None:
+    with (
+        served(tmp_path / "data", max_backlog_bytes=1) as (server, url),
+        httpx.Client(base_url=url, timeout=30) as http,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        run = http.post("/v1/runs", json={"attached": True}).json()["id"]
+        stream = Stream(
+            spool=Spool(tmp_path / "spool"), transport=HttpTransport(url), run=run, attempt=1, flush_seconds=0.05
+        )
+        stream.layout(layout())
+        assert stream.flush(20)
+        http.post(f"/v1/runs/{run}/layout", json=_message(1, layout=LAYOUT | {"version": 2})).raise_for_status()
+        database, holding, go = server.app.state.database, threading.Event(), threading.Event()
+        holder = threads.submit(database.write, lambda _: holding.set() or go.wait(60))
+        assert holding.wait(20)
+        # takes all the room while the writer is held
+        first = threads.submit(http.post, f"/v1/runs/{run}/frames", json=_frames(layout=2))
+        refused = server.app.state.telemetry.requests.labels("POST", "/v1/runs/{run_id}/frames", "429")
+        try:
+            _until(lambda: database.backlog.waiting[0] == 1)
+            for step in range(1, 31):
+                stream.emit(frame(step))
+            _until(lambda: refused._value.get() >= 1)
+            assert stream.ledger.acknowledged == Count()
+        finally:
+            go.set()
+        assert holder.result(20)
+        assert first.result(20).json()["status"] == "stored"
+        ledger = stream.close(30)
+        assert ledger.balanced
+        assert ledger.acknowledged == ledger.produced == Count(30, points(range(1, 31)))
+        found = http.get(f"/v1/runs/{run}/metrics/loss.train").json()
+        assert found["steps"] == list(range(1, 31))
+
+
+def test_a_refusal_for_want_of_room_says_when_to_come_back(tmp_path: Path) -> None:
+    with served(tmp_path / "data", max_backlog_bytes=1) as (server, url), httpx.Client(base_url=url) as http:
+        run = http.post("/v1/runs", json={"attached": True}).json()["id"]
+        with server.app.state.database.backlog.held(10):
+            answer = http.post(f"/v1/runs/{run}/frames", json=_frames())
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.json()["type"] == "urn:gyrostat:problem:too-many"
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.01)

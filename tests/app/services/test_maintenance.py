@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from app.services import metrics
 from app.services.maintenance import Merger, merge_some
 from app.storage import merging
-from app.storage.database import Database
+from app.storage.database import Database, Session
 from app.storage.pyramid import FACTOR, full_rows
 from app.storage.tables import Block, Metric
 from gyrostat.wire.values import ABSENT
@@ -75,6 +75,40 @@ def test_few_small_blocks_are_left_alone_and_many_become_one(database: Database)
     sender.frames([100], {VECTOR: _values(1)})
     _merge_all(database)
     assert _blocks(database) == [(0, False, merging.MANY)]
+
+
+def test_what_was_merged_is_written_anew_only_when_as_much_has_come_again(sqlite_database: Database) -> None:
+    sender, sums = start(sqlite_database), []
+    for step in range(320):
+        sender.frames([step], {VECTOR: _values(1)})
+        if step % 8 == 7:
+            merge_some(sqlite_database)
+            sums.append(sum(rows for level, _, rows in _blocks(sqlite_database) if level == 0))
+            assert len(_blocks(sqlite_database)) < 4 * merging.MANY + 8
+    assert sums == list(range(8, 321, 8))
+    sizes = sorted((rows for _, _, rows in _blocks(sqlite_database)), reverse=True)
+    assert sizes[0] >= 128
+    assert set(sizes[1:]) <= {1}
+
+
+def test_of_a_step_that_came_twice_the_later_row_stays_when_it_comes_amid_a_merge(database: Database) -> None:
+    sender = start(database)
+    for step in range(merging.MANY):
+        sender.frames([step], {SCALAR: np.float32([[step]])})
+    with database.read() as session:
+        group = next(group for group in merging.due(session, 10) if _name(session, group) == SCALAR)
+        merge = merging.plan(session, group)
+    assert merge is not None
+    sender.frames([3], {SCALAR: np.float32([[-1]])})
+    with pytest.raises(merging.Raced, match="meanwhile"):
+        database.write(lambda session: merging.carry_out(session, merge))
+    _merge_all(database)
+    with database.read() as session:
+        assert metrics.series(session, "r1", SCALAR).values[3] == -1
+
+
+def _name(session: Session, group: merging.Group) -> str:
+    return session.get_one(Metric, group.metric_id).name
 
 
 def test_a_wide_metric_is_sealed_by_its_size(sqlite_database: Database) -> None:

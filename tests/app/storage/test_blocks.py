@@ -8,7 +8,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.series import PLANES, Rows, single_rows
+from app.series import PLANES, Rows, bucketed, single_rows
 from app.storage import blocks
 from app.storage.blocks import DamagedBlock, LevelBlock
 from app.storage.pyramid import FACTOR, above_level, above_raw, full_rows, level_for
@@ -132,8 +132,54 @@ def test_hostile_sizes_with_a_right_checksum_are_refused_before_memory_is_taken(
 
 
 def test_a_newer_format_says_so():
-    with pytest.raises(DamagedBlock, match="version 2; this program reads 1: update"):
-        blocks.decode(_forged(1, 1, [b"", b""], version=2))
+    with pytest.raises(DamagedBlock, match="version 3; this program reads 2: update"):
+        blocks.decode(_forged(1, 1, [b"", b""], version=3))
+
+
+@given(matrices())
+def test_rows_kept_as_they_came_read_back_bit_for_bit(matrix):
+    steps, values = matrix
+    read_steps, read_values = blocks.decode(blocks.encode_arrived(steps, values))
+    np.testing.assert_array_equal(read_steps, steps)
+    np.testing.assert_array_equal(read_values.view(np.uint32), values.view(np.uint32))
+
+
+ARRIVED = blocks.encode_arrived(np.arange(1, 6), np.arange(10, dtype=np.float32).reshape(5, 2))
+
+
+@given(st.integers(0, len(ARRIVED) - 1), st.integers(1, 255))
+def test_any_changed_byte_of_rows_as_they_came_is_noticed(position, change):
+    damaged = bytearray(ARRIVED)
+    damaged[position] ^= change
+    with pytest.raises(DamagedBlock):
+        blocks.decode(bytes(damaged))
+
+
+def test_rows_as_they_came_must_fill_the_block_and_have_its_version():
+    steps, values = np.arange(2).tobytes(), bytes(16)
+    assert blocks.decode(_forged(2, 2, [steps, values], kind=2, version=2))[1].shape == (2, 2)
+    for body in (
+        _forged(2, 2, [steps, values[:12]], kind=2, version=2),
+        _forged(2, 2, [steps[:8], values], kind=2, version=2),
+        _forged(2, 2, [steps, values], kind=2, version=1),
+        _forged(2, 2, [steps, values], kind=0, version=2),
+    ):
+        with pytest.raises(DamagedBlock):
+            blocks.decode(body)
+
+
+@given(
+    hnp.arrays(np.uint16, st.tuples(st.integers(1, 4).map(lambda n: n * FACTOR), st.integers(1, 4))),
+    st.integers(0, 110),
+)
+def test_finite_rows_are_summed_up_quickly_as_they_are_slowly(words, exponent):
+    values = np.ldexp(words.astype(np.float32) - 30000, exponent)
+    steps = np.arange(len(values)) * 3
+    quick = above_raw(steps, values, 1).rows
+    slow = bucketed(single_rows(steps, values), np.arange(0, len(steps), FACTOR))
+    for name, found in _arrays(quick).items():
+        assert found.dtype == _arrays(slow)[name].dtype
+        np.testing.assert_array_equal(found, _arrays(slow)[name])
 
 
 def test_the_sizes_promised_are_kept():
