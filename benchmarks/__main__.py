@@ -5,4 +5,4 @@ from benchmarks import curvature, ingest, overhead
 if __name__ == "__main__":
     overhead.main(["--rounds", "12"])
     curvature.main(["--measurements", "3", "--products", "24", "--nets", "MLP"])
-    ingest.main(["--steps", "600"])
+    ingest.main(["--rounds", "2"])
