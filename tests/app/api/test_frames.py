@@ -33,7 +33,10 @@ LAYOUT = {
 
 @pytest.fixture
 def http(database_url: str, tmp_path) -> Iterator[httpx.Client]:
-    with served(tmp_path / "data", database_url=database_url) as (_, url), httpx.Client(base_url=url, timeout=60) as client:
+    with (
+        served(tmp_path / "data", database_url=database_url) as (_, url),
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
         yield client
 
 
@@ -231,7 +234,10 @@ def test_a_full_backlog_puts_our_client_off_and_nothing_is_lost(tmp_path: Path) 
 
 
 def test_a_refusal_for_want_of_room_says_when_to_come_back(tmp_path: Path) -> None:
-    with served(tmp_path / "data", max_backlog_bytes=1) as (server, url), httpx.Client(base_url=url, timeout=60) as http:
+    with (
+        served(tmp_path / "data", max_backlog_bytes=1) as (server, url),
+        httpx.Client(base_url=url, timeout=60) as http,
+    ):
         run = http.post("/v1/runs", json={"attached": True}).json()["id"]
         with server.app.state.database.backlog.held(10):
             answer = http.post(f"/v1/runs/{run}/frames", json=_frames())
