@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gyrostat.probes.base import Need, Probe, Readings
-from gyrostat.probes.eigenpairs import NotFinite, Subspace, trace
+from gyrostat.probes.eigenpairs import NotFinite, Subspace, student, trace
 from gyrostat.probes.estimators import GradientGraph
 from gyrostat.probes.network import Network
 from gyrostat.probes.stability import inverse_root_preconditioner, is_adaptive, limit
@@ -15,13 +15,20 @@ from gyrostat.probes.undisturbed import undisturbed
 from gyrostat.probes.warmstart import random_signs, random_vector
 from gyrostat.spec.probes import CurvatureProbe
 
-_NEXT, _FRESH, _IMAGE = 0.3, 0.3, 0.5
-"""Parts of a start besides the last eigenvector (1): the last second one, new directions, the gradient's image."""
+_NEXT, _FRESH = 0.1, 0.1
+"""Parts of a start besides the last eigenvector (1): the last second one, and a new direction."""
 
 _SUSPECT = 0.5
 """An iteration can settle on the second eigenvalue, and its residual does not tell. Then what the basis does not hold
 is large; where it is so large, relative to the sharpness, the iteration goes on from there. What comes of that is
 counted in `tests/gyrostat/probes/test_curvature_confidence.py`."""
+
+_PATIENCE = 8
+"""Measurements between two such looks, at most: each that finds nothing doubles them. A large bulk of small eigenvalues
+is as suspicious as one large one, and stays so."""
+
+_NEWEST = 0.2
+"""Weight of the newest measurement in the running mean of what tells the blocks' errors."""
 
 _BASIS_BYTES = 2**28
 """Memory for a basis and its images, at most (but for four vectors of each, with which it can do)."""
@@ -47,6 +54,9 @@ class Curvature(Probe):
         super().__init__(settings, network)
         self._starts: dict[str, Tensor] = {}
         self._measured = 0
+        self._pause, self._next_look = 1, 0
+        self._squares: Tensor | None = None
+        self._weight = 1.0
 
     def after_update(self) -> Readings:
         """At the new weights; the limit at the learning rate of the step that led to them."""
@@ -75,22 +85,25 @@ class Curvature(Probe):
         scale = self._scale(held, gradient)
         readings: dict[str, Tensor | float] = {}
         try:
-            if space.extend(gradient):
+            if self.settings.along_gradient and space.extend(gradient):
                 readings["curvature.along_gradient"] = torch.dot(space.basis[0], space.images[0])
         except NotFinite:
             readings["curvature.along_gradient"] = math.nan
         most = self.settings.max_products // (1 if scale is None else 2)
-        values, error = self._largest(space, self._start("sharpness", space), most, self.settings.eigenvalues)
+        values, error = self._largest(space, self._start("sharpness", space, gradient), most, self.settings.eigenvalues)
         # after the eigenvalues: the basis must not depend on the signs
         found, fresh, rest = self._trace(graph, space, parameters)
-        if rest > _SUSPECT * abs(values[0]):
+        if rest > _SUSPECT * abs(values[0]) and self._measured >= self._next_look:
+            before = values[0]
             values, error = self._largest(space, fresh, most, self.settings.eigenvalues)
+            self._pause = 1 if values[0] > before + self.settings.tolerance * abs(before) else self._pause * 2
+            self._next_look = self._measured + min(self._pause, _PATIENCE)
         readings |= found | {"curvature.sharpness": values[0], "curvature.sharpness_error": error}
         if len(values) > 1:
             readings["curvature.second_eigenvalue"] = values[1]
         if scale is not None:
             other, left = space.scaled(scale), self.settings.max_products - space.products
-            values, _ = self._largest(other, self._start("preconditioned", other), left, 1)
+            values, _ = self._largest(other, self._start("preconditioned", other, scale * gradient), left, 1)
             readings["curvature.preconditioned_sharpness"] = values[0]
             self._keep("preconditioned", other, scale * fresh)
         self._keep("sharpness", space, fresh)
@@ -117,47 +130,62 @@ class Curvature(Probe):
             return [math.nan], math.nan
         return [float(value) for value in space.values[:count]], error
 
-    def _start(self, name: str, space: Subspace) -> Tensor:
-        """Where to look besides the gradient: where the last measurement ended, and along the gradient's image."""
+    def _start(self, name: str, space: Subspace, gradient: Tensor) -> Tensor:
+        """Where to look first: where the last measurement ended; where there was none, along the gradient's image.
+
+        Where nothing is known of that either, along the gradient itself.
+        """
         start = self._starts.get(name)
-        if start is None or start.shape != space.basis.shape[1:]:
-            start = self._random(space.basis)
-        start = start.to(space.basis)
-        if len(space):
-            image = space.images[0]
-            start = torch.add(start, image / image.norm().clamp_min(torch.finfo(image.dtype).tiny), alpha=_IMAGE)
-        return start
+        if start is not None and start.shape == gradient.shape:
+            return start.to(gradient)
+        return _plus(self._random(gradient), space.images[0] if len(space) else gradient, 1 / _FRESH)
 
     def _random(self, like: Tensor) -> Tensor:
-        return random_vector(like.shape[1], like, seed=2 * self._measured)
+        return random_vector(like.shape[-1], like, seed=2 * self._measured)
 
     def _trace(
         self, graph: GradientGraph, space: Subspace, parameters: dict[int, nn.Parameter]
     ) -> tuple[dict[str, Tensor | float], Tensor, float]:
         """The trace's readings, a random direction with what the basis does not hold amplified, and how much that is.
 
-        The last is an estimate of its Frobenius norm, which no eigenvalue exceeds; 0 where nothing is known.
+        The last is an estimate of its Frobenius norm, which no eigenvalue exceeds; 0 where nothing is known. Without
+        samples, the gradient is the direction: what begins to oscillate shows in it.
         """
         samples, length, network = self.settings.trace_samples, space.basis.shape[1], self.network
         if not samples:
-            return {}, self._random(space.basis), 0.0
+            return {}, graph.gradient.to(space.basis), 0.0
         signs = [
             random_signs(length, space.basis, seed=2 * (self._measured * samples + at) + 1) for at in range(samples)
         ]
         found = trace(graph.product, space, signs)
-        sizes = [p.numel() for p in parameters.values()]
+        sizes, places = [p.numel() for p in parameters.values()], list(parameters)
 
-        def by_parameter(values: Tensor) -> Tensor:
-            sums = torch.stack([part.sum() for part in torch.split(values, sizes)])
-            return network.spread(sums, list(parameters), len(network.parameters))
+        def sums(values: Tensor) -> Tensor:
+            return torch.stack([part.sum() for part in torch.split(values, sizes)])
 
+        blocks = sums(found.squares)
+        pooled = self._over_time(torch.cat((blocks, blocks.sum().reshape(1)))).sqrt()
+        told = samples / self._weight
         readings: dict[str, Tensor | float] = {
             "curvature.trace": found.total,
-            "curvature.trace_error": found.error,
-            "curvature.block_trace": by_parameter(found.parts),
-            "curvature.block_trace_error": by_parameter(found.squares).sqrt(),
+            "curvature.trace_error": pooled[-1] * student(told * found.rank),
+            "curvature.block_trace": network.spread(sums(found.parts), places, len(network.parameters)),
+            "curvature.block_trace_error": network.spread(pooled[:-1] * student(told), places, len(network.parameters)),
         }
-        return readings, found.image, float(found.error) * math.sqrt(samples / 2)
+        return readings, found.image, found.rest
+
+    def _over_time(self, squares: Tensor) -> Tensor:
+        """(blocks,) the larger of these squares of errors and of their mean over the last measurements."""
+        last = self._squares
+        if last is None or last.shape != squares.shape:
+            last, self._weight = squares, 1.0
+        else:
+            # the plain mean at first, then a running one; the weight is the sum of the squares of all weights in it
+            share = max(_NEWEST, self._weight / (1 + self._weight))
+            self._weight = (1 - share) ** 2 * self._weight + share**2
+            last = torch.lerp(last.to(squares), squares, share)
+        self._squares = torch.where(last.isfinite(), last, 0)
+        return torch.maximum(squares, self._squares)
 
     def _keep(self, name: str, space: Subspace, fresh: Tensor) -> None:
         """What the next measurement starts from; after something that was not finite it starts anew."""
@@ -168,15 +196,23 @@ class Curvature(Probe):
         start = space.vector(0)
         if len(space) > 1:
             start = torch.add(start, space.vector(1), alpha=_NEXT)
-        self._starts[name] = torch.add(start, fresh / norm.clamp_min(torch.finfo(norm.dtype).tiny), alpha=_FRESH)
+        self._starts[name] = _plus(start, fresh, _FRESH)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the next measurement starts from."""
-        return {"starts": dict(self._starts), "measured": self._measured}
+        """Where the next measurement starts from, when it looks further, and what told the blocks' errors."""
+        looks = {"pause": self._pause, "next_look": self._next_look, "weight": self._weight}
+        return {"starts": dict(self._starts), "measured": self._measured, "squares": self._squares} | looks
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up `state_dict`; vectors whose length no longer fits are passed over when their turn comes."""
         self._starts, self._measured = dict(state["starts"]), state["measured"]
+        self._pause, self._next_look = state.get("pause", 1), state.get("next_look", 0)
+        self._squares, self._weight = state.get("squares"), state.get("weight", 1.0)
+
+
+def _plus(vector: Tensor, other: Tensor, share: float) -> Tensor:
+    """The vector, and so long a one in the direction of the other, if that has one."""
+    return torch.add(vector, other / other.norm().clamp_min(torch.finfo(other.dtype).tiny), alpha=share)
 
 
 def _common_dtype(parameters: list[nn.Parameter]) -> torch.dtype:

@@ -54,7 +54,8 @@ class Subspace:
     @property
     def values(self) -> np.ndarray:
         """(m,) Ritz values, falling. The first never exceeds the largest eigenvalue, nor each next its own."""
-        return self._values
+        values: np.ndarray = self._values
+        return values
 
     def __len__(self) -> int:
         return self._size
@@ -153,8 +154,9 @@ class Subspace:
         self._decompose()
 
     def _decompose(self) -> None:
-        values, rotation = np.linalg.eigh(self._projected)
-        self._values, self._rotation = values[::-1], rotation[:, ::-1]
+        # torch's own, for numpy's starts threads of its own on matrices as small as these, and they wait dearly
+        values, rotation = torch.linalg.eigh(torch.from_numpy(self._projected))
+        self._values, self._rotation = values.numpy()[::-1], rotation.numpy()[:, ::-1]
 
     def _shrink(self, size: int) -> None:
         """Keeps the first Ritz vectors alone (thick restart: Wu and Simon 2000, SIAM J. Matrix Anal. Appl. 22(2))."""
@@ -182,6 +184,8 @@ class Trace:
         parts: (n,) whose sum over any set of places estimates the sum of A's diagonal there.
         squares: (n,) whose sum over that set is at least the square of that estimate's standard error.
         image: (n,) the last product, without what the basis holds.
+        rest: estimate of the Frobenius norm of what the basis does not hold.
+        rank: over how many directions that is spread at least; 1 or more.
     """
 
     total: Tensor
@@ -189,6 +193,24 @@ class Trace:
     parts: Tensor
     squares: Tensor
     image: Tensor
+    rest: float
+    rank: float
+
+
+_FREEDOM = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60, math.inf)
+_STUDENT = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3060, 2.2281, 2.1314, 2.0860, 2.0423, 2.0003, 1.9600)
+"""Degrees of freedom, and the 97.5 % quantiles of Student's t that belong to them."""
+
+
+def student(freedom: float) -> float:
+    """t/1.96 of Student's t, by which an estimated standard error is stretched for ±1.96 of it to hold 95 %.
+
+    A random direction that misses what few large eigenvalues there are tells both too small a trace and too small an
+    error. For a single eigenvalue, which is the worst, this stretch with the products for degrees of freedom, from 1
+    on, makes up for that almost exactly; `tests/gyrostat/probes/test_eigenpairs.py` counts.
+    """
+    # convex in 1/freedom, so that between two of the table it is rather too large
+    return float(np.interp(1 / freedom, [1 / f for f in reversed(_FREEDOM)], _STUDENT[::-1])) / _STUDENT[-1]
 
 
 def trace(operator: Operator, space: Subspace, signs: Sequence[Tensor]) -> Trace:
@@ -198,6 +220,9 @@ def trace(operator: Operator, space: Subspace, signs: Sequence[Tensor]) -> Trace
     Hutchinson's estimate z·PAPz (Hutch++: Meyer et al. 2021, arXiv 2010.09649, algorithm 1, with the basis that there
     is). Its variance is 2(‖PAP‖² − Σ(PAP)ᵢᵢ²) ≤ 2‖PAP‖², of Frobenius norms, and E‖PAPz‖² = ‖PAP‖², so that the same
     product tells the standard error. Over a set S of places the variance is at most 2·Σ_{i∈S} E(PAPz)ᵢ².
+
+    ‖PAPz‖² varies itself, like a χ² of at least ‖PAP‖²/σ² degrees of freedom for each z, σ the largest singular value
+    (Satterthwaite 1946, Biometrics Bulletin 2(6)). That is `rank`, with σ the largest |θ| of the basis; see `student`.
     """
     basis, images = space.basis, space.images
     known = 2 * (basis * images).sum(0) - (basis * (images @ basis.mT @ basis)).sum(0)
@@ -207,4 +232,8 @@ def trace(operator: Operator, space: Subspace, signs: Sequence[Tensor]) -> Trace
         rest = rest - basis.mT @ (basis @ rest)
         parts.addcmul_(z - basis.mT @ (basis @ z), rest, value=1 / len(signs))
         squares.addcmul_(rest, rest, value=2 / len(signs) ** 2)
-    return Trace(parts.sum(), squares.sum().sqrt(), parts, squares, rest)
+    variance = squares.sum()
+    beyond = float(variance) * len(signs) / 2
+    largest = float(np.abs(space.values).max(initial=0.0))
+    rank = max(1.0, beyond / largest**2) if largest else 1.0
+    return Trace(parts.sum(), variance.sqrt(), parts, squares, rest, math.sqrt(beyond), rank)

@@ -99,8 +99,9 @@ def _orthogonalized(vector: Tensor, basis: Sequence[Tensor]) -> Tensor:
 def _ritz(diagonal: Sequence[float], beside: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """All Ritz values, rising, and the largest one's coefficients in the basis."""
     matrix = np.diag(np.asarray(diagonal)) + np.diag(np.asarray(beside), 1) + np.diag(np.asarray(beside), -1)
-    values, vectors = np.linalg.eigh(matrix)
-    return values, vectors[:, -1]
+    # torch's own, for numpy's starts threads of its own on matrices as small as these, and they wait dearly
+    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))
+    return values.numpy(), vectors[:, -1].numpy()
 
 
 def _relative_error(value: float, residual: float) -> float:

@@ -129,8 +129,10 @@ def quadrature(operator: Operator, start: Tensor, steps: int) -> tuple[Array, Ar
             break
         beside.append(beta)
         basis[step + 1] = image / beta
-    nodes, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
-    return nodes, vectors[0] ** 2
+    # torch's own, for numpy's starts threads of its own on matrices as small as these, and they wait dearly
+    matrix = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
+    nodes, vectors = torch.linalg.eigh(torch.from_numpy(matrix))
+    return nodes.numpy(), vectors[0].numpy() ** 2
 
 
 def _signs(like: Tensor, source: torch.Generator) -> Tensor:

@@ -35,16 +35,16 @@ METRICS = (
                        "was looked for in, by Hutchinson's random signs on the rest.",
            source="Meyer et al. 2021, arXiv 2010.09649, algorithm 1"),
     Metric(name="curvature.trace_error", unit="1", axis="run", stage=LANDSCAPE, log=True,
-           description="Standard error of `curvature.trace` over the random signs, estimated from the same products; "
-                       "its square is at least the true one's in expectation.",
+           description="Standard error of `curvature.trace` over the random signs, from the same products and those "
+                       "of the last measurements, stretched by Student's t: 1.96 times it holds at least 95 %.",
            source="Avron and Toledo 2011, J. ACM 58(2), on the variance of Hutchinson's estimate"),
     Metric(name="curvature.block_trace", unit="1", axis="parameter", stage=LANDSCAPE,
            description="Unbiased estimate of the trace of the Hessian's diagonal block of each trainable parameter, "
                        "from the products of `curvature.trace`, to which they add up.",
            source="Meyer et al. 2021, arXiv 2010.09649, algorithm 1"),
     Metric(name="curvature.block_trace_error", unit="1", axis="parameter", stage=LANDSCAPE, log=True,
-           description="Upper bound of the standard error of `curvature.block_trace`, at most √2 times it, estimated "
-                       "from the same products.",
+           description="Upper bound of the standard error of `curvature.block_trace`, estimated and stretched like "
+                       "`curvature.trace_error`; before the stretch at most √2 times it, in expectation.",
            source="Avron and Toledo 2011, J. ACM 58(2), on the variance of Hutchinson's estimate"),
     Metric(name="curvature.block_sharpness", unit="1", axis="parameter", stage=LANDSCAPE, log=True,
            description="Largest algebraic eigenvalue of the diagonal block of the same Hessian that belongs to the "

@@ -30,12 +30,14 @@ class CurvatureProbe(Probe):
     batch_size: int | None = Field(None, ge=1, le=65_536)
     """Samples of the fixed probe batch, part of the metric's meaning, since a small batch overstates sharpness; null
     takes as many as the training's own batch has."""
-    tolerance: float = Field(0.03, gt=0, le=0.5)
+    tolerance: float = Field(0.04, gt=0, le=0.5)
     """Relative residual ‖Hy − θy‖/θ at which the iteration stops; the error of θ is of the order of its square."""
     eigenvalues: int = Field(1, ge=1, le=2)
     """How many of the largest eigenvalues are iterated for; 2 also gives `curvature.second_eigenvalue`."""
     max_products: int = Field(20, ge=2, le=1000)
     """Hessian-vector products of one measurement, at most, besides those for the trace."""
+    along_gradient: bool = True
+    """Whether a product is spent on the curvature along the gradient."""
     trace_samples: int = Field(1, ge=0, le=1000)
     """Products with random signs for the trace, whose standard error falls with their root; 0 leaves the trace out."""
 

@@ -140,6 +140,14 @@ def test_a_dominant_negative_eigenvalue_is_not_taken_for_the_sharpness(sink: Any
     assert sink.frames[1]["curvature.sharpness"][0] == pytest.approx(1.5, rel=0.01)
 
 
+def test_the_eigenvalue_alone_takes_no_product_for_gradient_or_trace(sink: Any, only: Any) -> None:
+    model = network()
+    one_measurement(sink, only("curvature", along_gradient=False, trace_samples=0), model, loss_on(model))
+    true = np.linalg.eigvalsh(full_hessian(model, loss_on(model)))[-1]
+    assert sink.frames[1]["curvature.sharpness"][0] == pytest.approx(true, rel=0.01)
+    assert not {"curvature.along_gradient", "curvature.trace", "curvature.block_trace"} & set(sink.frames[1])
+
+
 def test_frozen_parameters_are_left_out(sink: Any, only: Any) -> None:
     model = network()
     model[0].requires_grad_(False)
@@ -240,7 +248,7 @@ def test_second_eigenvalue_trace_blocks_and_curvature_along_the_gradient_are_tho
             values = np.linalg.eigvalsh(dense)[::-1]
             assert frame["curvature.sharpness"][0] == pytest.approx(values[0], rel=0.01)
             assert frame["curvature.second_eigenvalue"][0] == pytest.approx(values[1], rel=0.02)
-            assert 0 <= frame["curvature.sharpness_error"][0] <= 0.03
+            assert 0 <= frame["curvature.sharpness_error"][0] <= 0.04
             g = torch.cat([x.reshape(-1) for x in torch.autograd.grad(loss_of(), optimizer.param_groups[0]["params"])])
             g = g.double().numpy()
             assert frame["curvature.along_gradient"][0] == pytest.approx(g @ dense @ g / (g @ g), rel=1e-3, abs=1e-5)
@@ -275,7 +283,9 @@ def test_the_trace_of_many_measurements_at_one_point_is_unbiased_and_has_the_sta
     true = np.trace(full_hessian(model, loss_of))
     assert len(set(found)) == 60
     assert abs(found.mean() - true) < 3.5 * found.std() / np.sqrt(60)
-    assert np.mean(np.abs(found - true) < 1.96 * stated) >= 0.88
+    assert np.mean(np.abs(found - true) < 1.96 * stated) >= 0.95 - 2.33 * np.sqrt(0.95 * 0.05 / 60)
+    # of former measurements too: as sure as normal numbers once there are some
+    assert np.median(stated[10:]) < 1.3 * found.std()
 
 
 class Tied(nn.Module):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gyrostat.probes.eigenpairs import NotFinite, Subspace, trace
+from gyrostat.probes.eigenpairs import NotFinite, Subspace, student, trace
 from gyrostat.probes.warmstart import random_signs, random_vector
 
 
@@ -153,12 +153,13 @@ def test_traces_are_unbiased_and_within_their_stated_errors_as_often_as_a_normal
     if products:
         space.extend(random_vector(200, matrix, seed=999))
         space.refine(0, tolerance=1e-9, max_products=products)
-    misses, errors, block_misses, block_errors = [], [], [], []
+    misses, errors, stretched, block_misses, block_errors = [], [], [], [], []
     block = slice(20, 90)
     for seed in range(400):
         signs = [random_signs(200, matrix, seed=seed * samples + at) for at in range(samples)]
         found = trace(lambda v: matrix @ v, space, signs)
         errors.append(found.error.item())
+        stretched.append(found.error.item() * student(samples * found.rank))
         misses.append((found.total - matrix.trace()).item())
         block_errors.append(found.squares[block].sum().sqrt().item())
         block_misses.append((found.parts[block].sum() - matrix.diagonal()[block].sum()).item())
@@ -171,11 +172,32 @@ def test_traces_are_unbiased_and_within_their_stated_errors_as_often_as_a_normal
         # a single product tells the error of what outliers dominate only roughly
         sure = 0.93 if products or samples > 1 else 0.87
         assert np.mean(np.abs(missed) < 1.96 * np.array(stated)) >= sure
+    # 95 %, less what 400 draws may miss of it once in a hundred times
+    assert np.mean(np.abs(misses) <= 1.96 * np.array(stretched)) >= 0.95 - 2.33 * np.sqrt(0.95 * 0.05 / 400)
     # the blocks' errors are stated at most √2 times too large
     assert np.std(block_misses) > 0.9 * np.sqrt(np.mean(np.square(block_errors)) / 2)
     if products:
         plain = (2 * (matrix.square().sum() - matrix.diagonal().square().sum()) / samples).sqrt().item()
         assert true < 0.6 * plain
+
+
+@pytest.mark.parametrize("samples", [1, 2, 4, 7, 12, 40])
+def test_stretched_by_student_the_error_of_a_single_eigenvalue_holds_95_of_100(samples: int) -> None:
+    # Hutchinson's estimate of the trace 1 of a projection on one direction, which random signs see as normal numbers
+    seen = np.mean(np.random.default_rng(0).normal(size=(20_000, samples)) ** 2, axis=1)
+    error = np.sqrt(2 * seen / samples)
+    inside = np.mean(np.abs(seen - 1) <= 1.96 * student(samples) * error)
+    assert 0.945 <= inside <= 0.963
+    assert student(np.inf) == 1
+
+
+def test_what_is_left_is_said_to_be_as_wide_as_it_is_over_its_largest_eigenvalue() -> None:
+    matrix = symmetric([4.0] * 2 + [2.0] * 30 + [0.0] * 60)
+    space = space_of(matrix)
+    space.extend(torch.linalg.eigh(matrix).eigenvectors[:, -1])
+    found = trace(lambda v: matrix @ v, space, [random_signs(92, matrix, seed=seed) for seed in range(400)])
+    assert found.rest == pytest.approx(np.sqrt(16 + 30 * 4), rel=0.05)
+    assert found.rank == pytest.approx((16 + 30 * 4) / 16, rel=0.1)
 
 
 def test_random_signs_are_repeatable_and_take_nothing_from_the_global_generator() -> None:
