@@ -34,6 +34,7 @@ from app.guards.tokens import TokenGuard, Tokens
 from app.services.events import Hub
 from app.services.maintenance import Merger
 from app.services.reaper import Reaper
+from app.services.retention import Retention
 from app.services.telemetry import Telemetry
 from app.settings import AppSettings
 from app.storage.backlog import Backlog
@@ -98,9 +99,10 @@ def _lifespan(settings: AppSettings, clock: Clock) -> Callable[[FastAPI], Abstra
         reaper = Reaper(database, settings, clock, wake=hub.wake)
         await asyncio.to_thread(reaper.grant_grace)
         watching = asyncio.create_task(hub.run(database))
-        merger = Merger(database)
+        merger, retention = Merger(database), Retention(database, settings.keep_days, clock)
         reaper.start()
         merger.start()
+        retention.start()
         try:
             yield
         finally:
@@ -108,6 +110,7 @@ def _lifespan(settings: AppSettings, clock: Clock) -> Callable[[FastAPI], Abstra
             await watching
             await asyncio.to_thread(reaper.stop)
             await asyncio.to_thread(merger.stop)
+            await asyncio.to_thread(retention.stop)
             await asyncio.to_thread(database.close)
 
     return lifespan

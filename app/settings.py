@@ -35,6 +35,8 @@ class AppSettings(BaseSettings):
     """One JSON document a line, or text to read."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """From which severity on the log has lines; `debug` has one for every request."""
+    keep_days: float | None = Field(None, gt=0)
+    """Runs that ended so many days ago are deleted, with all measurements, unless they are tagged `keep`."""
     max_backlog_bytes: int = Field(64 << 20, ge=1)
     """Batches of frames that may wait to be stored, together; senders are asked to come back (429) beyond that."""
     heartbeat_seconds: float = Field(2.0, gt=0)

@@ -188,13 +188,16 @@ def due(session: Session, limit: int) -> list[Group]:
 def plan(session: Session, group: Group) -> Merge | None:
     """Reads a group's small blocks and sorts their rows into full blocks and a rest; None where there are none."""
     connection, this = session.connection(), _bound(group)
+    run_id = connection.scalar(_RUN_OF, this)
+    if run_id is None:  # deleted: its blocks go, too
+        return None
     found = connection.execute(_SMALL, this).all()
     if not found:
         return None
     rows = _merged_raw(found) if group.level == 0 else _merged_coarse(found)
     sealed, rest = _chunks(rows, full_rows(found[0].width), connection.scalar(_SEALED_TO, this))
     return Merge(
-        run_id=connection.execute(_RUN_OF, this).scalar_one(),
+        run_id=run_id,
         group=group,
         width=found[0].width,
         sources=tuple(block.id for block in found),

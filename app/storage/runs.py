@@ -140,6 +140,11 @@ def silent_attached(session: Session, before: datetime) -> Sequence[str]:
     return session.scalars(query).all()
 
 
+def ended(session: Session, states: Collection[str], before: datetime) -> Sequence[Run]:
+    """Runs in these states that ended before then."""
+    return session.scalars(select(Run).where(Run.state.in_(sorted(states)), Run.ended_at < before)).all()
+
+
 def num_lost(session: Session, run_id: str) -> int:
     """How many of its attempts ended because their worker fell silent."""
     query = select(func.count()).where(Attempt.run_id == run_id, Attempt.outcome == "lost")

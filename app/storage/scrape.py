@@ -69,7 +69,7 @@ def active_runs(session: Session, limit: int) -> list[ActiveRun]:
         .order_by(Metric.run_id, Metric.name)
     )
     for run_id, name, row in session.execute(scalars):
-        if row is not None:
+        if run_id is not None and row is not None:
             latest.setdefault(run_id, []).append((name, row))
     alerts = open_alerts(session, ids)
     return [

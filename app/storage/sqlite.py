@@ -34,7 +34,8 @@ def make_engine(url: URL, *, begin: str, pragmas: tuple[str, ...] = (), **option
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, record: Any) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", *pragmas):
+        # how a file frees pages is settled before it has any
+        for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", *pragmas):
             connection.execute(f"PRAGMA {pragma}").fetchall()
 
     @event.listens_for(engine, "begin")

@@ -205,7 +205,8 @@ class Metric(Base):
 
     __tablename__ = "metric"
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    run_id: Mapped[str] = _of_run()
+    run_id: Mapped[str | None] = mapped_column(ForeignKey("run.id", ondelete="SET NULL"), index=True)
+    """Null once the run was deleted: the blocks are taken away afterwards, some at a time."""
     name: Mapped[str] = mapped_column(String(96))
     unit: Mapped[str] = mapped_column(String(32))
     axis: Mapped[str] = mapped_column(String(16))

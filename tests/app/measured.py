@@ -95,9 +95,11 @@ class Sender:
         return self.send(self.batch(steps, values))
 
 
-def start(database: Database, *, starts: Sequence[int] = (0,), names: Sequence[str] = ("a", "b", "c")) -> Sender:
-    """A run r1 whose newest attempt has sent its layout."""
-    make_run(database, starts=starts)
-    sender = Sender(database, attempt=len(starts))
+def start(
+    database: Database, run_id: str = "r1", *, starts: Sequence[int] = (0,), names: Sequence[str] = ("a", "b", "c")
+) -> Sender:
+    """A run whose newest attempt has sent its layout."""
+    make_run(database, run_id, starts=starts)
+    sender = Sender(database, run_id, attempt=len(starts))
     sender.layout(make_layout(names=names))
     return sender
