@@ -23,7 +23,7 @@ from app.api import (
     workers,
 )
 from app.api.static_files import VersionedFiles
-from app.dashboard import login, pages
+from app.dashboard import login, pages, plotly
 from app.deps import Clock, utc_now
 from app.guards.bodies import BodyGuard
 from app.guards.failsafe import Failsafe
@@ -56,6 +56,7 @@ PARTS = (
     health,
     docs,
     pages,
+    plotly,
     login,
 )
 

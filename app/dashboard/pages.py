@@ -16,16 +16,16 @@ from app.dashboard.contents import new_run as new_run_content
 from app.dashboard.contents import panel as panel_content
 from app.dashboard.contents import run as run_content
 from app.dashboard.contents import runs as runs_content
+from app.dashboard.contents import settings as settings_content
 from app.dashboard.memory import Memory, memory_of
 from app.dashboard.rendering import html, page
-from app.deps import READ, DatabaseDep, NowDep
+from app.deps import READ, CallerDep, DatabaseDep, NowDep, TokensDep
 from app.errors import AppError
 from app.services import alerting
 from app.storage.database import Database, Session
 from gyrostat.wire.frame import MAX_STEP
 
 router = APIRouter(include_in_schema=False, dependencies=[READ])
-router.include_router(plotly.router)
 
 Text = Annotated[str, Query(max_length=200)]
 Cursor = Annotated[str, Query(max_length=1000)]
@@ -145,6 +145,14 @@ def alerts_fragment(database: DatabaseDep, filters: AlertFilters) -> Response:
 def catalogue(database: DatabaseDep) -> Response:
     """Techniques, probes, metrics, rules and data sets."""
     return _answer(database, "catalogue.html", "catalogue", lambda s: {"sections": catalogue_content.sections()})
+
+
+@router.get("/settings", response_model=None)
+def settings(database: DatabaseDep, caller: CallerDep, tokens: TokensDep) -> Response:
+    """Tokens, for those who may make them."""
+    return _answer(
+        database, "settings.html", "settings", lambda s: settings_content.context(s, caller, protected=tokens.needed)
+    )
 
 
 def _answer(database: Database, template: str, section: str, build: Callable[[Session], dict[str, Any]]) -> Response:

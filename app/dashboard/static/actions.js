@@ -33,7 +33,7 @@
     } catch {
       throw new Error("The service cannot be reached. Nothing was changed as far as this page knows.");
     }
-    const isJson = (answer.headers.get("Content-Type") || "").includes("json");
+    const isJson = answer.status !== 204 && (answer.headers.get("Content-Type") || "").includes("json");
     const document_ = isJson ? await answer.json() : {};
     if (!answer.ok) {
       const error = new Error(problemText(document_, answer.status));

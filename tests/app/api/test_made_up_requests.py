@@ -34,6 +34,8 @@ CHECKS: list[Any] = [
 ]  # fmt: skip
 DOCUMENT = create_app(AppSettings(data=Path("never-opened"))).openapi()
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+# schemathesis rewrites `prefixItems` (of `missing`) to what its own validator of OpenAPI 3.1 then refuses
+UNCHECKED = {("post", f"/v1/runs/{{run_id}}/{route}") for route in ("frames", "layout", "events")}
 ENDLESS = {("get", "/v1/events"), ("get", "/v1/runs/{run_id}/events")}
 OPERATIONS = sorted((method, path) for path, methods in DOCUMENT["paths"].items() for method in methods)
 
@@ -80,7 +82,8 @@ def test_whatever_is_asked_is_answered_as_described(method: str, path: str, targ
         made += 1
         if case.query and "wait" in case.query:
             case.query["wait"] = 0  # else a claim waits for a minute
-        case.call_and_validate(base_url=target.url, checks=CHECKS)
+        checks = CHECKS[:-1] if (method, path) in UNCHECKED else CHECKS
+        case.call_and_validate(base_url=target.url, checks=checks)
 
     ask()
     assert made >= 1

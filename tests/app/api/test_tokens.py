@@ -52,10 +52,13 @@ def test_every_route_declares_one_scope_or_is_open_to_everybody() -> None:
     for context in iter_route_contexts(APP.routes):
         path = str(getattr(context, "path", ""))
         dependant = getattr(context, "dependant", None)
+        scopes = (
+            [scope for each in dependant.dependencies for scope in each.own_oauth_scopes or []] if dependant else []
+        )
         if is_open(path) or path == "/static":
+            assert scopes == [], f"{path} is for everybody, so that nobody's scopes are known there"
             continue
         assert dependant is not None, f"{path} is no route of FastAPI, so that nothing asks for a scope"
-        scopes = [scope for each in dependant.dependencies for scope in each.own_oauth_scopes or []]
         assert len(scopes) == 1, f"{path} asks for the scopes {scopes}"
         assert scopes[0] in SCOPES
         seen += 1
