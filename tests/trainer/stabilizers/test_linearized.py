@@ -53,6 +53,13 @@ def test_without_attention_it_is_the_network_bit_for_bit():
     assert torch.equal(linear(x), network(x))
 
 
+def encoder(model: dict[str, Any]) -> tuple[nn.Module, Tensor]:
+    """A linearized transformer that reads images."""
+    x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    spec = parse(document(model=model, linearized="taylor", schedule={"kind": "constant"})).spec
+    return initialized(spec, (1, 8, 8), 5, samples=(x,), device=torch.device("cpu")), x
+
+
 def moved(net: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -136,3 +143,58 @@ def test_what_has_no_fixed_linearization_is_refused_with_a_mend(changes, mend):
     found = problems(linearized="taylor", **changes)
     assert list(found) == ["linearized"]
     assert mend in found["linearized"].mend
+
+
+SMOOTH = [
+    GATED,
+    GATED | {"norm": "rms"},
+    {
+        "kind": "resnet",
+        "depth": 2,
+        "width": 4,
+        "stages": 1,
+        "norm": {"kind": "group", "groups": 2},
+        "activation": "gelu",
+    },
+    {"kind": "densenet", "depth": 2, "width": 4, "stages": 1, "norm": "instance", "activation": "silu"},
+    {"kind": "resnet", "depth": 2, "width": 4, "stages": 1, "norm": "layer", "activation": "tanh"},
+    {"kind": "transformer", "layout": "encoder", "depth": 2, "width": 8},
+    {
+        "kind": "transformer",
+        "layout": "encoder",
+        "depth": 1,
+        "width": 8,
+        "attention": {"kind": "self", "logit_soft_cap": {"kind": "logit_soft_cap", "cap": 2.0}},
+    },
+]
+
+
+@pytest.mark.parametrize("model", SMOOTH, ids=lambda model: f"{model['kind']}-{model.get('norm')}")
+def test_its_gradient_with_respect_to_its_inputs_is_that_of_its_values(model):
+    """Against central differences in float64 of what forward mode answers."""
+    net, _ = (
+        made(model, linear=True, schedule={"kind": "constant"}) if model["kind"] != "transformer" else encoder(model)
+    )
+    moved(net, 2)
+    net.double().eval()
+    x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1)).double().requires_grad_()
+    answer = net(x)
+    torch.testing.assert_close(answer, net(x.detach()))
+    (slope,) = torch.autograd.grad(answer.square().sum(), x)
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(3), dtype=x.dtype)
+    with torch.no_grad():
+        ends = [net(x + sign * 1e-5 * direction).square().sum() for sign in (1, -1)]
+    assert (slope * direction).sum().item() == pytest.approx(((ends[0] - ends[1]) / 2e-5).item(), rel=1e-6)
+
+
+def test_parameters_learn_the_same_whether_or_not_inputs_have_a_gradient():
+    net, x = made(GATED, linear=True)
+    moved(net, 2)
+    for inputs in (x, x.clone().requires_grad_()):
+        net.zero_grad()
+        net(inputs).square().sum().backward()
+        gradients = {name: p.grad.clone() for name, p in net.named_parameters()}
+        if inputs is x:
+            expected = gradients
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-4)
