@@ -130,7 +130,7 @@ def _instance_norm(
 def _softmax(logits: Tensor, dim: int) -> Tensor:
     # softmax does not depend on what is taken away, so that may be a constant
     largest = forward_ad.unpack_dual(logits).primal.detach().amax(dim, keepdim=True)  # type: ignore[no-untyped-call]
-    powers = (logits - largest).exp()
+    powers: Tensor = (logits - largest).exp()
     return powers / powers.sum(dim, keepdim=True)
 
 
