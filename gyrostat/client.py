@@ -12,13 +12,13 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel
 
-from gyrostat.stream.transport import checked_server, is_loopback, problem
+from gyrostat.stream.transport import HttpTransport, checked_server, is_loopback, problem
 from gyrostat.wire import values
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Client:
         self, server: str = "http://127.0.0.1:8000", token: str | None = None, *, timeout: float = 30.0
     ) -> None:
         self.server = checked_server(server)
+        self._token = token
         self._http = httpx.Client(
             base_url=self.server,
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
@@ -105,6 +106,48 @@ class Client:
             "tags": list(tags) or None,
         }
         return self._create("/v1/runs", body)
+
+    def attach(self, *, name: str, project: str = "default", tags: Sequence[str] = (), notes: str = "") -> Document:
+        """Makes a run that only receives measurements, which `transport` carries; answers it."""
+        body = {"attached": True, "name": name, "project": project, "tags": list(tags), "notes": notes}
+        return self._create("/v1/runs", body)
+
+    def transport(self) -> HttpTransport:
+        """What carries numbered messages (layouts, batches of frames, events) to this backend."""
+        return HttpTransport(self.server, token=self._token)
+
+    def delete(self, run: str) -> None:
+        """Deletes a run with everything that it measured."""
+        self._document("DELETE", f"/v1/runs/{_segment(run)}")
+
+    def layout(self, run: str) -> Document:
+        """The newest layout: `attempt`, `version`, the names along each of the `axes`, and the `metrics` declared.
+
+        Raises:
+            ApiError: there is no such run, or it has sent none yet.
+        """
+        return self._document("GET", f"/v1/runs/{_segment(run)}/layout")
+
+    def picture(self, run: str, step: int) -> bytes:
+        """The PNG that a generative run made at a step, one of `samples`."""
+        return self._answer("GET", f"/v1/runs/{_segment(run)}/samples/{step}.png").content
+
+    def export(self, run: str, file: IO[bytes], *, format: Literal["parquet", "csv"] = "parquet") -> None:
+        """Writes every value that the run shows into `file`, a row each: step, metric, name (empty for scalars), value.
+
+        Raises:
+            ApiError: there is no such run.
+        """
+        path = f"/v1/runs/{_segment(run)}/export"
+        try:
+            with self._http.stream("GET", path, params={"format": format}, timeout=None) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refusal(response)
+                for chunk in response.iter_bytes(1 << 20):
+                    file.write(chunk)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
 
     def runs(self, **filters: Any) -> Iterator[Document]:
         """Every run that matches (`project`, `state`, `tag`, `q`, `order`), page by page as they are asked for."""
@@ -298,23 +341,38 @@ class Client:
         Raises:
             ApiError: the backend refuses. Unreachable: nothing answers, or nothing that speaks this API.
         """
-        known = {key: value for key, value in (query or {}).items() if value is not None}
-        try:
-            response = self._http.request(method, path, params=known, json=body, headers=headers)
-        except httpx.TransportError as error:
-            raise Unreachable(
-                f"no backend answers at {self.server} ({error or type(error).__name__}); start one with `make run`, "
-                "or give its address"
-            ) from error
-        if not response.is_success:
-            raise _refusal(response)
-        if response.status_code == 204:
+        response = self._answer(method, path, query, body=body, headers=headers)
+        if not response.content:
             return {}
         try:
             document = response.json()
         except ValueError as error:
             raise Unreachable(f"{self.server} answers, but not as a Gyrostat backend; check the address") from error
         return document if isinstance(document, dict) else {"items": document}
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        *,
+        body: Document | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        known = {key: value for key, value in (query or {}).items() if value is not None}
+        try:
+            response = self._http.request(method, path, params=known, json=body, headers=headers)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            raise _refusal(response)
+        return response
+
+    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
+        return Unreachable(
+            f"no backend answers at {self.server} ({error or type(error).__name__}); start one with `make run`, "
+            "or give its address"
+        )
 
 
 def _refusal(response: httpx.Response) -> ApiError:

@@ -8,13 +8,16 @@ backend refuses (`ApiError`).
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
-from gyrostat.client import ApiError
+from gyrostat.client import ApiError, Client
 from gyrostat.stream.spool import SpoolInUse
+
+DEFAULT_SERVER = "http://127.0.0.1:8000"
 
 
 class Command(Protocol):
@@ -41,7 +44,19 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True)
     for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
         command = cast(Command, importlib.import_module(f"{__name__}.{name}"))
-        subparser = commands.add_parser(name, help=command.HELP, description=command.HELP)
+        subparser = commands.add_parser(name.rstrip("_"), help=command.HELP, description=command.HELP)
         command.configure(subparser)
         subparser.set_defaults(run=command.run)
     return made
+
+
+def add_backend(parser: argparse.ArgumentParser, scope: str) -> None:
+    """The arguments that say which backend, for `client_of`."""
+    parser.add_argument("--server", help=f"address of the backend (default: GYROSTAT_SERVER, or {DEFAULT_SERVER})")
+    parser.add_argument("--token", help=f"with scope {scope} (default: GYROSTAT_TOKEN)")
+
+
+def client_of(options: argparse.Namespace) -> Client:
+    """Of the backend that the arguments, or else the environment, name."""
+    server = options.server or os.environ.get("GYROSTAT_SERVER") or DEFAULT_SERVER
+    return Client(server, options.token or os.environ.get("GYROSTAT_TOKEN"))

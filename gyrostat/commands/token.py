@@ -1,10 +1,9 @@
 """`gyrostat token`: makes, lists and revokes the tokens of a backend."""
 
 import argparse
-import os
 from typing import Any
 
-from gyrostat.client import Client
+from gyrostat.commands import add_backend, client_of
 from gyrostat.wire.scopes import SCOPES
 
 HELP = "Make, list and revoke tokens of a backend; its own, or one with the scope admin, is needed for that."
@@ -12,8 +11,7 @@ HELP = "Make, list and revoke tokens of a backend; its own, or one with the scop
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """What to do, and where."""
-    parser.add_argument("--server", help="address of the backend (default: GYROSTAT_SERVER, or http://127.0.0.1:8000)")
-    parser.add_argument("--token", help="with scope admin (default: GYROSTAT_TOKEN)")
+    add_backend(parser, "admin")
     actions = parser.add_subparsers(dest="action", required=True)
     create = actions.add_parser("create", help="make a token; it is printed once")
     create.add_argument("name", help="whose it is, or what for")
@@ -31,8 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Does it, and prints what became of it."""
-    server = options.server or os.environ.get("GYROSTAT_SERVER") or "http://127.0.0.1:8000"
-    with Client(server, options.token or os.environ.get("GYROSTAT_TOKEN")) as client:
+    with client_of(options) as client:
         if options.action == "create":
             print(client.create_token(options.name, options.scope, days=options.days)["token"])
         elif options.action == "list":
