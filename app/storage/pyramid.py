@@ -1,4 +1,10 @@
-"""How coarser levels are made: one row for every FACTOR rows of a sealed block of the level below."""
+"""How coarser levels are made: one row for every few rows of a sealed block of the level below.
+
+The first step is the largest, because it is what the pyramid costs: level 1 has a sixteenth of the rows, and all levels
+above it together a third of that. So what a chart reads is never far from what it shows.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +14,13 @@ from app.storage.blocks import LevelBlock
 from gyrostat.wire.values import Float32Array
 
 FACTOR = 16
+"""Stored rows behind a row of level 1."""
+FACTOR_ABOVE = 4
+"""Rows behind a row of every higher level."""
 FULL_ROWS = 1024
 FULL_BYTES = 256 << 10
 ROWS_READ_PER_POINT = 8
-"""A level is fine enough for a chart with at most this many rows for each of its points."""
+"""Stored rows are read as they are for a chart with at most this many for each of its points."""
 
 
 def full_rows(width: int) -> int:
@@ -49,7 +58,7 @@ def _finite_groups(steps: npt.NDArray[np.int64], values: Float32Array) -> Rows:
 
 def above_level(block: LevelBlock, block_id: int) -> LevelBlock:
     """The next level's rows of a sealed block of a coarser level."""
-    starts = np.arange(0, len(block.rows), FACTOR)
+    starts = np.arange(0, len(block.rows), FACTOR_ABOVE)
     return _above(bucketed(block.rows, starts), starts, block_id)
 
 
@@ -58,13 +67,13 @@ def _above(rows: Rows, starts: npt.NDArray[np.intp], block_id: int) -> LevelBloc
     return LevelBlock(rows=rows, child=child, offset=starts.astype(np.uint32))
 
 
-def level_for(rows: int, points: int, width: int) -> int:
-    """The level to read where `rows` stored rows shall become `points`.
+def level_for(rows: Sequence[int], points: int, width: int) -> int:
+    """The level to read for `points` points where level i has `rows[i]` rows.
 
-    Up to some full blocks are always read raw, so that a short range is never a bucket where it need not be.
+    Stored rows up to some full blocks are always read as they are, so that a short range is never a bucket where it
+    need not be; else the coarsest level with half as many rows as points, or the finest of the coarse ones.
     """
-    level = 0
-    while rows > max(ROWS_READ_PER_POINT * points, 4 * full_rows(width) if level == 0 else 0):
-        rows //= FACTOR
-        level += 1
-    return level
+    if rows[0] <= max(ROWS_READ_PER_POINT * points, 4 * full_rows(width)):
+        return 0
+    enough = [level for level in range(1, len(rows)) if 2 * rows[level] >= points]
+    return max(enough, default=min(1, len(rows) - 1))

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.series import PLANES, Rows, joined, single_rows
 from app.storage import blocks
-from app.storage.pyramid import FACTOR, level_for
+from app.storage.pyramid import level_for
 from app.storage.tables import Block
 from gyrostat.wire.values import ABSENT, Float32Array
 
@@ -93,11 +93,12 @@ def holdings(session: Session, metric_id: int, shown: Sequence[Extent]) -> list[
 
 def level_to_read(held: Sequence[Holding], points: int | None) -> int:
     """The coarsest level that still gives about `points` rows; 0 where all rows are wanted."""
-    raw = [holding for holding in held if holding.level == 0]
-    if points is None or not raw:
+    if points is None or not held:
         return 0
-    wanted = level_for(sum(holding.rows for holding in raw), points, max(holding.width for holding in raw))
-    return min(wanted, max(holding.level for holding in held))
+    rows = [0] * (max(holding.level for holding in held) + 1)
+    for holding in held:
+        rows[holding.level] += holding.rows
+    return level_for(rows, points, max(holding.width for holding in held))
 
 
 def places(session: Session, metric_id: int, shown: Sequence[Extent], level: int) -> list[Place]:
@@ -216,14 +217,17 @@ def _finer(
     wanted = tuple(block.rows.planes)
     for index in np.flatnonzero(across):
         body = session.scalars(select(Block.body).where(Block.id == int(block.child[index]))).one()
-        rows = slice(int(block.offset[index]), int(block.offset[index]) + FACTOR)
+        begin, stored = int(block.offset[index]), int(block.rows.counts[index])
         if level == 1:
             steps, values = blocks.decode(body, columns)
+            rows = slice(begin, begin + stored)
             finer = single_rows(steps[rows], values[rows], wanted)
             yield finer.take(_split(finer, extent)[0])
             continue
         child = blocks.decode_level(body, wanted, columns)
-        few = np.arange(len(child.rows))[rows]
+        # as many of its rows as stand for the same stored ones, however many that are
+        count = int(np.searchsorted(np.cumsum(child.rows.counts[begin:], dtype=np.int64), stored)) + 1
+        few = np.arange(begin, begin + count)
         below = blocks.LevelBlock(rows=child.rows.take(few), child=child.child[few], offset=child.offset[few])
         inside, still_across = _split(below.rows, extent)
         yield below.rows.take(inside)

@@ -225,7 +225,7 @@ class Metric(Base):
 class Block(Base):
     """Consecutive rows of one metric of one attempt: a step column and a steps x names matrix, compressed.
 
-    Level 0 holds the rows as sent; a higher level holds one row for every FACTOR rows of the level below.
+    Level 0 holds the rows as sent; a higher level holds one row for several rows of the level below.
     The format is in docs/storage.md.
     """
 

@@ -9,7 +9,7 @@ from app.services import metrics
 from app.services.maintenance import Merger, merge_some
 from app.storage import merging
 from app.storage.database import Database, Session
-from app.storage.pyramid import FACTOR, full_rows
+from app.storage.pyramid import FACTOR, FACTOR_ABOVE, full_rows
 from app.storage.tables import Block, Metric
 from gyrostat.wire.values import ABSENT
 from tests.app.measured import SCALAR, VECTOR, Sender, make_layout, start
@@ -129,7 +129,7 @@ def test_levels_grow_as_high_as_there_are_rows(sqlite_database: Database) -> Non
     _merge_all(sqlite_database)
     blocks = _blocks(sqlite_database)
     assert [block for block in blocks if block[0] == 1] == [(1, False, 256), (1, True, 1024)]
-    assert [block for block in blocks if block[0] == 2] == [(2, False, 64)]
+    assert [block for block in blocks if block[0] == 2] == [(2, False, 1024 // FACTOR_ABOVE)]
     series = _read(sqlite_database, points=20)
     assert series.level > 0
     assert series.total_points == rows

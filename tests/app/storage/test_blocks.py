@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.series import PLANES, Rows, bucketed, single_rows
 from app.storage import blocks
 from app.storage.blocks import DamagedBlock, LevelBlock
-from app.storage.pyramid import FACTOR, above_level, above_raw, full_rows, level_for
+from app.storage.pyramid import FACTOR, FACTOR_ABOVE, above_level, above_raw, full_rows, level_for
 from gyrostat.wire.values import ABSENT, is_absent
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45, 3.4e38, ABSENT], dtype=np.float32)
@@ -196,12 +196,12 @@ def test_the_sizes_promised_are_kept():
 def test_two_levels_up_equal_numpy_over_the_raw_rows(matrix):
     steps, values = matrix
     two = above_level(above_raw(steps, values, 7), 8)
-    size = FACTOR * FACTOR
+    size = FACTOR * FACTOR_ABOVE
     assert len(two.rows) == -(-len(steps) // size)
     for index in range(len(two.rows)):
         _check(two, index, steps[index * size :][:size], values[index * size :][:size])
     assert (two.child == 8).all()
-    np.testing.assert_array_equal(two.offset, np.arange(len(two.rows)) * FACTOR)
+    np.testing.assert_array_equal(two.offset, np.arange(len(two.rows)) * FACTOR_ABOVE)
 
 
 def _check(block: LevelBlock, index: int, steps: np.ndarray, values: np.ndarray) -> None:
@@ -240,7 +240,19 @@ def test_single_rows_keep_what_was_measured():
 @given(st.integers(1, 20_000), st.integers(1, 5000), st.integers(1, 10**12))
 def test_a_level_is_fine_enough_but_no_finer(width, points, rows):
     assert full_rows(width) % FACTOR == 0
-    level = level_for(rows, points, width)
-    assert rows // FACTOR**level <= max(8 * points, 4 * full_rows(width))
-    if level > 1:
-        assert rows // FACTOR ** (level - 1) > 8 * points
+    levels = [rows, rows // FACTOR]
+    while levels[-1] >= FACTOR_ABOVE:
+        levels.append(levels[-1] // FACTOR_ABOVE)
+    level = level_for(levels, points, width)
+    if rows <= max(8 * points, 4 * full_rows(width)):
+        assert level == 0
+    elif 2 * levels[1] >= points:
+        assert points <= 2 * levels[level] < FACTOR_ABOVE * (points + 2), "at most twice what is drawn"
+    else:
+        assert level == 1
+
+
+@pytest.mark.parametrize("missing", [1, 2, 5])
+def test_levels_that_are_not_there_yet_are_not_read(missing):
+    levels = [10**6, 62_500, 15_625, 3_906, 976, 244][:-missing]
+    assert level_for(levels, 100, 1) == max(1, len(levels) - 1) - (len(levels) == 1)
