@@ -13,7 +13,7 @@ from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, TimeoutError
 from sqlalchemy.orm import Session
 
-from app.storage import frames, migrate, sqlite
+from app.storage import frames, migrate, reading, sqlite
 from app.storage.backlog import Backlog
 from app.storage.failures import is_worth_repeating, translate
 from app.storage.recent import Recent
@@ -55,7 +55,7 @@ class Database:
         self._threads = ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix="gyrostat-batch")
         self._lock: sqlite.FileLock | None = None
         self._writer: sqlite.Writer | None = None
-        self._at_hand = {frames.LAYOUTS: Recent[Any, Any](MAX_LAYOUTS)}
+        self._at_hand = {frames.LAYOUTS: Recent[Any, Any](MAX_LAYOUTS), reading.BLOCKS: reading.remembered()}
         if self.is_sqlite:
             file = Path(self._url.database or "")
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,9 @@ Where two attempts overlap, the newer one's rows are shown after the step it sta
 a run's layout may change while it trains.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,15 @@ from sqlalchemy.orm import Session
 
 from app.series import PLANES, Rows, joined, single_rows
 from app.storage import blocks
+from app.storage.blocks import LevelBlock
 from app.storage.pyramid import level_for
+from app.storage.recent import Recent
 from app.storage.tables import Block
 from gyrostat.wire.values import ABSENT, Float32Array
 
 BODIES_A_QUERY = 200
+BLOCKS = "blocks"
+REMEMBERED_BYTES = 64 << 20
 END = np.iinfo(np.int64).max
 
 
@@ -32,6 +36,7 @@ class Place(NamedTuple):
     layout: int
     rows: int
     width: int
+    sealed: bool
 
 
 class Extent(NamedTuple):
@@ -107,7 +112,7 @@ def places(session: Session, metric_id: int, shown: Sequence[Extent], level: int
     Blocks that are not sealed are not in the next level yet: they are read beside it.
     """
     query = (
-        select(Block.id, Block.attempt, Block.level, Block.layout, Block.rows, Block.width)
+        select(Block.id, Block.attempt, Block.level, Block.layout, Block.rows, Block.width, Block.sealed)
         .where(
             Block.metric_id == metric_id,
             _within(shown),
@@ -128,13 +133,14 @@ def raw_places(session: Session, metric_id: int, shown: Sequence[Extent]) -> lis
             Block.layout,
             Block.rows,
             Block.width,
+            Block.sealed,
             Block.first_step,
             Block.last_step,
         )
         .where(Block.metric_id == metric_id, Block.level == 0, _within(shown))
         .order_by(Block.attempt, Block.layout, Block.id)
     )
-    return [(Place(*row), first, last) for *row, first, last in session.execute(query)]
+    return [(Place(*row[:-2]), row[-2], row[-1]) for row in session.execute(query)]
 
 
 def _within(shown: Sequence[Extent]) -> ColumnElement[bool]:
@@ -158,45 +164,83 @@ def parts(
     """Every row in the extents once, as coarse as the places' blocks are, with the planes and the columns wanted."""
     by_attempt = {extent.attempt: extent for extent in shown}
     chosen = {key: _chosen(target) for key, target in columns.items()}
-    for place, body in bodies(session, found):
+    for place, block in _blocks(session, found, chosen, wanted):
         extent, some = by_attempt[place.attempt], chosen[place.attempt, place.layout]
         if place.level == 0:
-            yield _part(place, _raw_within(body, extent, some, wanted))
+            steps, values = block.rows.last, block.rows.planes["final"]
+            inside = (steps >= extent.first) & (steps <= extent.last)
+            rows = (steps, values) if inside.all() else (steps[inside], values[inside])
+            yield _part(place, single_rows(*rows, wanted))
             continue
-        block = blocks.decode_level(body, wanted, some)
         inside, across = _split(block.rows, extent)
         yield _part(place, block.rows if inside.all() else block.rows.take(inside))
         if across.any():
-            for rows in _finer(session, block, across, extent, place.level, some):
-                yield _part(place, rows)
+            for finer in _finer(session, block, across, extent, place.level, some):
+                yield _part(place, finer)
 
 
-def _chosen(target: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+_Chosen = npt.NDArray[np.int64] | None
+"""Columns of a block that are wanted; None: all."""
+
+
+def _chosen(target: npt.NDArray[np.int64]) -> _Chosen:
     kept = np.flatnonzero(target >= 0)
     return None if len(kept) == len(target) else kept
 
 
-def bodies(session: Session, wanted: Iterable[Place]) -> Iterator[tuple[Place, bytes]]:
-    """The blocks' bytes, in the same order, some at a time."""
-    listed = list(wanted)
-    for start in range(0, len(listed), BODIES_A_QUERY):
-        chunk = listed[start : start + BODIES_A_QUERY]
-        query = select(Block.id, Block.body).where(Block.id.in_([place.id for place in chunk]))
-        found = {row.id: row.body for row in session.execute(query)}
+def _blocks(
+    session: Session, found: Sequence[Place], chosen: Mapping[tuple[int, int], _Chosen], wanted: Collection[str]
+) -> Iterator[tuple[Place, LevelBlock]]:
+    """The blocks in their order. Sealed ones never change: sessions that only read remember them, whole columns."""
+    known: Recent[Hashable, LevelBlock] | None = session.info.get(BLOCKS)
+    for start in range(0, len(found), BODIES_A_QUERY):
+        chunk = found[start : start + BODIES_A_QUERY]
+        at_hand = {place.id: known.get(_key(place, wanted)) for place in chunk if place.sealed} if known else {}
+        missing = [place.id for place in chunk if at_hand.get(place.id) is None]
+        query = select(Block.id, Block.body).where(Block.id.in_(missing))
+        bodies = {row.id: row.body for row in session.execute(query)} if missing else {}
         for place in chunk:
-            yield place, found[place.id]
+            some = chosen[place.attempt, place.layout]
+            block = at_hand.get(place.id)
+            if block is None and known is not None and place.sealed:
+                block = _decoded(place, bodies[place.id], None, wanted)
+                known.put(_key(place, wanted), block)
+            if block is None:
+                yield place, _decoded(place, bodies[place.id], some, wanted)
+            else:
+                yield place, block if some is None else _of_columns(block, some)
+
+
+def _key(place: Place, wanted: Collection[str]) -> Hashable:
+    return (place.id, "final") if place.level == 0 else (place.id, *sorted(wanted))
+
+
+def _decoded(place: Place, body: bytes, columns: _Chosen, wanted: Collection[str]) -> LevelBlock:
+    if place.level:
+        return blocks.decode_level(body, wanted, columns)
+    steps, values = blocks.decode(body, columns)
+    none = np.zeros(0, dtype=np.int64)
+    return LevelBlock(rows=single_rows(steps, values, ("final",)), child=none, offset=none.astype(np.uint32))
+
+
+def _of_columns(block: LevelBlock, columns: npt.NDArray[np.int64]) -> LevelBlock:
+    planes = {name: plane[:, columns] for name, plane in block.rows.planes.items()}
+    return replace(block, rows=replace(block.rows, planes=planes))
+
+
+def remembered(limit: int = REMEMBERED_BYTES) -> "Recent[Hashable, LevelBlock]":
+    """What sessions that only read remember of sealed blocks, for their `info` under BLOCKS; at most `limit` bytes."""
+    return Recent(limit, _size)
+
+
+def _size(block: LevelBlock) -> int:
+    rows = block.rows
+    heads: tuple[npt.NDArray[Any], ...] = (rows.first, rows.last, rows.counts, block.child, block.offset)
+    return sum(array.nbytes for array in (*heads, *rows.planes.values()))
 
 
 def _part(place: Place, rows: Rows) -> Part:
     return Part(attempt=place.attempt, layout=place.layout, rows=rows)
-
-
-def _raw_within(body: bytes, extent: Extent, columns: npt.NDArray[np.int64] | None, wanted: Collection[str]) -> Rows:
-    steps, values = blocks.decode(body, columns)
-    if steps[0] < extent.first or steps[-1] > extent.last:
-        inside = (steps >= extent.first) & (steps <= extent.last)
-        steps, values = steps[inside], values[inside]
-    return single_rows(steps, values, wanted)
 
 
 def _split(rows: Rows, extent: Extent) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -207,7 +251,7 @@ def _split(rows: Rows, extent: Extent) -> tuple[npt.NDArray[np.bool_], npt.NDArr
 
 def _finer(
     session: Session,
-    block: blocks.LevelBlock,
+    block: LevelBlock,
     across: npt.NDArray[np.bool_],
     extent: Extent,
     level: int,
@@ -228,7 +272,7 @@ def _finer(
         # as many of its rows as stand for the same stored ones, however many that are
         count = int(np.searchsorted(np.cumsum(child.rows.counts[begin:], dtype=np.int64), stored)) + 1
         few = np.arange(begin, begin + count)
-        below = blocks.LevelBlock(rows=child.rows.take(few), child=child.child[few], offset=child.offset[few])
+        below = LevelBlock(rows=child.rows.take(few), child=child.child[few], offset=child.offset[few])
         inside, still_across = _split(below.rows, extent)
         yield below.rows.take(inside)
         yield from _finer(session, below, still_across, extent, level - 1, columns)

@@ -243,7 +243,11 @@ class Block(Base):
     sealed: Mapped[bool] = mapped_column(default=False)
     """Of full size: it is not merged again."""
     body: Mapped[bytes] = mapped_column(LargeBinary)
-    __table_args__ = (Index("ix_block_place", "metric_id", "level", "attempt", "first_step"),)
+    # ids are never given out again, so that readers may remember what a block held when it is gone
+    __table_args__ = (
+        Index("ix_block_place", "metric_id", "level", "attempt", "first_step"),
+        {"sqlite_autoincrement": True},
+    )
 
 
 # what the merging looks through each time: few, however many sealed ones there are

@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 
 from app.errors import Invalid, NotFound
 from app.series import Series
-from app.services import metrics
+from app.services import metrics, runs
 from app.services.maintenance import merge_some
-from app.storage.database import Database
+from app.storage import discard
+from app.storage.database import Database, Session
 from app.storage.tables import Run
 from gyrostat.wire.values import ABSENT, is_absent
 from tests.app.measured import SCALAR, VECTOR, Sender, add_attempt, make_layout, make_run, start
@@ -240,7 +241,7 @@ def test_more_values_than_fit_into_an_answer_are_refused_before_they_are_read(
     assert len(_read(sqlite_database, VECTOR, max_values=300).steps) == 100
     assert len(_read(sqlite_database, VECTOR, max_values=299, points=50).steps) == 50
     with monkeypatch.context() as patched:
-        patched.setattr(metrics.reading, "bodies", None)
+        patched.setattr(metrics.reading, "parts", None)
         with pytest.raises(Invalid, match="too large") as refused:
             _read(sqlite_database, VECTOR, max_values=299)
     assert all(way in refused.value.problems[0].mend for way in ("points=", "`from`", "/v1/runs/r1/export"))
@@ -249,3 +250,35 @@ def test_more_values_than_fit_into_an_answer_are_refused_before_they_are_read(
         with pytest.raises(Invalid, match="too large"):
             metrics.query(session, ["r1"], [VECTOR, SCALAR], None)
         assert len(metrics.query(session, ["r1"], [VECTOR, SCALAR], 50)) == 2
+
+
+def test_what_readers_remember_of_a_run_is_not_taken_for_another_one(database: Database) -> None:
+    """The newer run's blocks would get the ids of the deleted one's, if ids were given out twice."""
+    for value in (1.0, 2.0):
+        sender = start(database)
+        sender.frames(np.arange(5000), {SCALAR: np.full(5000, value)})
+        _merge_all(database)
+        for _ in range(2):
+            assert (_read(database).values == value).all()
+            assert (_read(database, points=50).maximum == value).all()
+        database.write(_delete)
+        while database.write(discard.some):
+            pass
+
+
+def _delete(session: Session) -> None:
+    session.get_one(Run, "r1").state = "finished"
+    session.flush()
+    runs.delete(session, "r1")
+
+
+def test_a_column_read_alone_equals_the_same_among_all_remembered_or_not(database: Database) -> None:
+    sender, values = start(database), np.random.default_rng(3).normal(size=(3000, 3)).astype(np.float32)
+    sender.frames(np.arange(3000), {VECTOR: values})
+    _merge_all(database)
+    before = _read(database, VECTOR, names="b", points=100)
+    whole = _read(database, VECTOR, points=100)
+    after = _read(database, VECTOR, names="b", points=100)
+    for plane in ("values", "minimum", "mean", "maximum", "nonfinite"):
+        np.testing.assert_array_equal(getattr(before, plane), getattr(after, plane))
+        np.testing.assert_array_equal(getattr(before, plane), getattr(whole, plane)[:, 1:2])
