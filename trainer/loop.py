@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gyrostat.probes.pace import METRICS, Pace
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.session import ProbeSession, Sink
 from gyrostat.spec.gradients import Clip, ClipNorm
@@ -21,7 +22,6 @@ from trainer.data.batches import Batch
 from trainer.data.generators import generator
 from trainer.keeper import Keeper
 from trainer.on_demand import carried_out
-from trainer.pace import METRICS, Pace
 from trainer.passes import Passes
 from trainer.ranks import ALONE, Comparison, Ranks
 from trainer.showcase import show
@@ -137,7 +137,7 @@ class _Training:
             ranks=ranks,
         )
         self.keeper = Keeper(spec, run=run, parts=self.parts, store=checkpoints, stream=stream)
-        self.pace = Pace(samples_per_step=task.samples_per_step, device=task.device)
+        self.pace = Pace(task.device)
 
     def take_up(self, start: Checkpoint | None) -> None:
         """Goes to where the training begins, and says so."""
@@ -212,7 +212,10 @@ class _Training:
         scalars |= self.comparison.compared()
 
         # Validation belongs to the frame of the step that led to it, and not to the training's pace.
-        scalars |= {"optimizer.learning_rate": self.rates[0] * factor, **self.pace.step(last=last)}
+        scalars |= {
+            "optimizer.learning_rate": self.rates[0] * factor,
+            **self.pace.step(samples=task.samples_per_step, last=last),
+        }
         if last or step % spec.validation.every == 0:
             with self.pace.stopped():
                 scalars |= self._validate()

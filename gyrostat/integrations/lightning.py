@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gyrostat.integrations.offers import Offers
 from gyrostat.watching import Watch, attach
+from gyrostat.watching.stages import samples_in
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
@@ -70,13 +71,14 @@ class GyrostatCallback(Callback):  # type: ignore[misc]
             trainer.optimizers[0],
             None if loss is None else lambda: loss(pl_module),
             accumulation=None,
+            scaler=getattr(trainer.precision_plugin, "scaler", None),
             **(given | self._options),
         )
         self._offers = Offers(self._watch)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """A step begins, with the first of its micro-batches."""
-        self._watch.forward_begins()
+        self._watch.forward_begins(samples_in(batch))
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Gradients are final, unscaled and not yet clipped."""

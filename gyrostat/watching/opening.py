@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gyrostat.probes import ProbeSession
+from gyrostat.probes import ProbeSession, pace
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.spec.probes import Probes
 from gyrostat.stream.attached import Attached, Request, stream_of
+from gyrostat.stream.stream import Stream
 from gyrostat.watching.stages import Stages, Steps
 from gyrostat.watching.watch import Parts, Watch
 from gyrostat.wire.messages import Acknowledgement
@@ -24,6 +25,11 @@ DEFAULT_SERVER = "http://127.0.0.1:8000"
 FOLDER = "gyrostat-runs"
 TIGHTEN_STEPS = 100
 """How long the probes look closer each time the backend sees trouble."""
+
+COMPILED = (
+    "the model is compiled: hooks do not reach into compiled code, so that what is measured of its modules' outputs "
+    "(activations, attention, branches, backward signals) is absent; to see it, train some steps without compiling"
+)
 
 _watches: "weakref.WeakKeyDictionary[nn.Module, weakref.ref[Watch]]" = weakref.WeakKeyDictionary()
 
@@ -86,7 +92,7 @@ def attach(
         raise ValueError(f"attach needs an optimizer and accumulation ≥ 1, got {optimizers} and {accumulation}")
     settings = probes if isinstance(probes, Probes) else Probes.model_validate(probes or {})
     request = Request(name=name, project=project, tags=list(tags), notes=_notes(config or {}))
-    if _rank() != 0:
+    if _ranks()[0] != 0:
         return Watch(None)
     attached = Attached.made(
         Path(folder) / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}",
@@ -98,10 +104,12 @@ def attach(
     try:
         session = heard.session = ProbeSession(
             bare,
-            optimizers[0] if len(optimizers) == 1 else cast(Optimizer, Together(optimizers)),
+            as_one(optimizers),
             settings,
             sink=stream,
-            scalars=("optimizer.learning_rate", "precision.loss_scale", "precision.overflow"),
+            scalars=("optimizer.learning_rate", "precision.loss_scale", "precision.overflow", *pace.METRICS),
+            ranks=_ranks()[1],
+            loss_scale=lambda: stages.loss_scale,
             **_passes_of_its_own(loss, batch),
         )
         steps = Steps(done=done, per_epoch=steps_per_epoch, accumulation=accumulation)
@@ -111,12 +119,24 @@ def attach(
     except BaseException:
         stream.close(0)
         raise
-    stream.event(
-        "log", done, {"level": "info", "message": f"attached to {type(bare).__name__}", "config": config or {}}
-    )
+    _tell(stream, model, done, config or {})
     watch = Watch(Parts(attached=attached, stream=stream, session=session, stages=stages))
     _watches[bare] = weakref.ref(watch)
     return watch
+
+
+def _tell(stream: Stream, model: nn.Module, done: int, config: Mapping[str, Any]) -> None:
+    """What the run's events begin with."""
+    message = f"attached to {type(unwrapped(model)).__name__}"
+    stream.event("log", done, {"level": "info", "message": message, "config": config})
+    # by `torch.compile`, or by a module's own `compile`
+    if any(hasattr(each, "_orig_mod") or each._compiled_call_impl is not None for each in model.modules()):
+        stream.event("log", done, {"level": "info", "message": COMPILED})
+
+
+def as_one(optimizers: Sequence[Optimizer]) -> Optimizer:
+    """The only one, or what probes look at of all of them."""
+    return optimizers[0] if len(optimizers) == 1 else cast(Optimizer, Together(optimizers))
 
 
 class Together:
@@ -173,7 +193,8 @@ def _notes(config: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}: {value}" for name, value in config.items()).replace("\0", "")[:20_000]
 
 
-def _rank() -> int:
+def _ranks() -> tuple[int, int]:
+    """This one, and how many there are."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank()
-    return 0
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

@@ -9,10 +9,13 @@ from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from gyrostat.probes import ProbeSession, Sink
+from gyrostat.probes.hooks import first_tensor
+from gyrostat.probes.pace import Pace
 from gyrostat.watching.gradients import BackwardPasses, divided_by
 
 logger = logging.getLogger(__name__)
@@ -57,6 +60,12 @@ class Steps:
     accumulation: int | None
 
 
+def samples_in(*given: Any) -> int:
+    """Length of the first axis of the first tensor that is `given`, by itself or in something; 0 where none is."""
+    tensors = [tensor for each in given if (tensor := first_tensor(each)) is not None and tensor.ndim]
+    return len(tensors[0]) if tensors else 0
+
+
 class Stages:
     """Calls `session` at the stages of the steps of somebody's loop, until `remove`.
 
@@ -83,15 +92,18 @@ class Stages:
         self._scaler = scaler if scaler is not None and scaler.is_enabled() else None
         self._accumulation, self._per_epoch = steps.accumulation, steps.per_epoch
         self._parameters = list(model.parameters())
+        self._replicated = next((each for each in called.modules() if isinstance(each, DistributedDataParallel)), None)
+        self._device = self._parameters[0].device if self._parameters else torch.device("cpu")
+        self._pace = Pace(self._device)
+        self._rows = self._samples = 0
         self._begun = self._read = self._updated = self._spoiled = False
         self._stepping: Optimizer | None = None
         self._stepped: set[int] = set()
-        self._scale: Tensor | None = None
         self._rate: Tensor | float | None = None
         self._busy = self._pauses = 0
         self._told: set[str] = set()
         self._passes = BackwardPasses(self._parameters, self._backward_ended)
-        self._handles: list[Any] = [called.register_forward_pre_hook(self._forward_begins)]
+        self._handles: list[Any] = [called.register_forward_pre_hook(self._forward_begins, with_kwargs=True)]
         self._handles += [optimizer.register_step_pre_hook(self._step_begins) for optimizer in optimizers]
         # of all optimizers, because it is called after those of the one, which probes use as well
         self._handles.append(register_optimizer_step_post_hook(self._step_ended))
@@ -106,7 +118,7 @@ class Stages:
     def finish(self) -> None:
         """Sends the last step's frame, and forgets one that was not finished."""
         if self._updated and not self.failed:
-            self._end()
+            self._end(last=True)
         self.remove()
 
     def tell(self, level: str, message: str) -> None:
@@ -120,18 +132,21 @@ class Stages:
             self._session.after_forward()
         self._pauses += 1
         try:
-            yield
+            with self._pace.stopped():
+                yield
         finally:
             self._pauses -= 1
 
     @_guarded
-    def expect_passes(self) -> None:
-        """A forward pass begins: of a new step, where the last one was made."""
+    def expect_passes(self, samples: int = 0) -> None:
+        """A forward pass of so many samples (0: unknown) begins: of a new step, where the last one was made."""
         if self.failed:
             return
         self._passes.expect()
         if not self._begun or self._updated:
             self._begin()
+        # more calls before a backward pass are other looks at the same samples
+        self._rows = max(self._rows, samples)
 
     @_guarded
     def read_gradients(self) -> None:
@@ -146,16 +161,23 @@ class Stages:
         self._after_backward()
 
     @property
+    def loss_scale(self) -> Tensor:
+        """What losses are multiplied by now, 0-dim, on the model's device."""
+        one = torch.ones((), device=self._device)
+        # a product, because asking for the number itself would wait for the device
+        return one if self._scaler is None else self._scaler.scale(one)
+
+    @property
     def _ignores(self) -> bool:
         return self.failed or bool(self._busy or self._pauses) or torch.compiler.is_compiling()
 
     @_guarded
-    def _forward_begins(self, module: nn.Module, arguments: Any) -> None:
+    def _forward_begins(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         if self.failed:  # not where it failed: an optimizer's hooks cannot be removed while they are being called
             return self.remove()
         if self._ignores or not module.training or not torch.is_grad_enabled():
             return
-        self.expect_passes()
+        self.expect_passes(samples_in(*arguments, *named.values()))
 
     @_guarded
     def _backward_ended(self) -> None:
@@ -165,8 +187,16 @@ class Stages:
             self._begin()
         elif self._read and self._accumulation is not None:
             self._read_too_early()
+        self._micro_batch_ended()
         if not self._read and self._accumulation is not None and self._passes.count >= self._accumulation:
             self._after_backward()
+
+    def _micro_batch_ended(self) -> None:
+        samples, self._rows = self._rows, 0
+        self._samples += samples
+        if samples and not self._read and self._accumulation != 1 and self._session.is_measuring:
+            reduced = self._replicated is not None and bool(self._replicated.require_backward_grad_sync)
+            self._asked(lambda: self._session.after_micro_batch(samples, scale=self.loss_scale, reduced=reduced))
 
     def _read_too_early(self) -> None:
         """Another backward pass has come after the one that was taken for the last."""
@@ -228,24 +258,24 @@ class Stages:
         self.step += 1
         self._begun, self._read, self._updated, self._spoiled = True, False, False, False
         self._stepped = set()
+        self._rows = self._samples = 0
         self._asked(lambda: self._session.begin_step(self.step))
 
     def _after_backward(self) -> None:
         if self._read:
             return
-        self._read = True
+        self._read, scale = True, None
         if self._scaler is not None and self._accumulation is not None:
-            # a product, because asking for the number itself would wait for the device
-            self._scale = self._scaler.scale(torch.ones((), device=self._parameters[0].device))
-            self.scalars |= {"precision.loss_scale": self._scale, "precision.overflow": 0.0}
-        with divided_by(self._scale if self._session.is_measuring else None, self._parameters):
+            scale = self.loss_scale
+            self.scalars |= {"precision.loss_scale": scale, "precision.overflow": 0.0}
+        with divided_by(scale if self._session.is_measuring else None, self._parameters):
             self._asked(self._session.after_backward)
 
-    def _end(self) -> None:
+    def _end(self, *, last: bool = False) -> None:
         if self._spoiled or not self._read:
             self._asked(lambda: self._session.begin_step(self.step))  # forgets what was measured
             self._session.after_forward()
-        scalars, self.scalars = self.scalars, {}
+        scalars, self.scalars = self.scalars | self._pace.step(samples=self._samples, last=last), {}
         if self._rate is not None and (scalars or self._session.is_measuring):  # no frame for its sake alone
             scalars.setdefault("optimizer.learning_rate", self._rate)
         self._begun = self._updated = False

@@ -99,10 +99,14 @@ class Watch:
         """A `with` block whose passes and optimizer steps are none of this training's."""
         return self._parts.stages.paused() if self._parts else nullcontext()
 
-    def forward_begins(self) -> None:
-        """Says that a pass of the training begins; for loops in which the model itself is not called."""
+    def forward_begins(self, samples: int = 0) -> None:
+        """Says that a pass of the training begins; for loops in which the model itself is not called.
+
+        Args:
+            samples: of this (micro-)batch, for throughput and the noise of its gradient; 0: unknown.
+        """
         if self._open and self._parts:
-            self._parts.stages.expect_passes()
+            self._parts.stages.expect_passes(samples)
 
     def backward_done(self) -> None:
         """Says that the gradients are final; for loops that attached with `accumulation=None`."""

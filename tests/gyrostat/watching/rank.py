@@ -1,6 +1,7 @@
 """One of two ranks of a program that watches its DistributedDataParallel model.
 
-`python -m tests.gyrostat.watching.rank RANK MEETING_FILE FOLDER`; rank 0 prints what each step's gradients really were.
+`python -m tests.gyrostat.watching.rank RANK MEETING_FILE FOLDER`; rank 0 prints how long each step's gradients
+really were after its first micro-batch, and in the end.
 """
 
 import json
@@ -15,6 +16,10 @@ from tests.gyrostat.watching.conftest import EVERY
 from tests.gyrostat.watching.test_watch import batches, loss_of, network
 
 
+def norm(model: nn.Module) -> float:
+    return float(torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm())
+
+
 def main(rank: int, meeting: str, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
@@ -27,8 +32,9 @@ def main(rank: int, meeting: str, folder: str) -> None:
             optimizer.zero_grad()
             with model.no_sync():
                 loss_of(model, *step[2 * rank]).backward()
+            first = norm(model)
             loss_of(model, *step[2 * rank + 1]).backward()
-            norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), 0.01)))
+            norms.append((first, float(nn.utils.clip_grad_norm_(model.parameters(), 0.01))))
             optimizer.step()
             watch.log({"loss.train": 1.0})
     assert (watch.folder is None) == (rank == 1)

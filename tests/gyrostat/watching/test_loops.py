@@ -1,5 +1,6 @@
 """Loops of many kinds: what the hooks make of each."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import gyrostat
+from gyrostat.probes import pace
 from gyrostat.spec.probes import PROBES
 from tests.gyrostat.watching.folders import Left, left_in
 from tests.gyrostat.watching.test_watch import batches, loss_of, network, num_hooks
@@ -78,6 +80,62 @@ def test_gradients_are_those_of_the_unscaled_loss(attach: Attach, micro: int) ->
     assert list(left.scalars("loss.train")) == list(before)
     assert list(left.scalars("gradient.clipped_norm")) == [1, 5, 7]
     assert left.logged() == ["attached to Sequential"]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_values_are_those_of_the_unscaled_loss(attach: Attach, named: bool) -> None:
+    """Noise of micro-batches and signals at modules too, which are read while everything is scaled."""
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network()
+
+        def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+            found: Tensor = self.network(inputs["x"])
+            return found
+
+    found = []
+    for scale in (1.0, 1024.0):
+        model = Named() if named else network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        torch.manual_seed(5)
+        with attach(model, optimizer, scaler=scaler, accumulation=2) as watch:
+            for first, second in zip(BATCHES[:4:2], BATCHES[1:4:2], strict=True):
+                optimizer.zero_grad()
+                for x, y in (first, second):
+                    outputs = model(inputs={"x": x}) if named else model(x)
+                    scaler.scale(nn.functional.cross_entropy(outputs, y) / 2).backward()
+                scaler.step(optimizer)
+                scaler.update()
+        frame = left_in(watch.folder).frames[2]
+        assert {"gradient.signal_to_noise", "gradient.noise_scale", "activation.gradient_rms"} <= frame.keys()
+        found.append(
+            {name: values for name, values in frame.items() if name.split(".")[0] in ("gradient", "activation")}
+        )
+    for name, values in found[0].items():
+        np.testing.assert_allclose(found[1][name], values, rtol=1e-5, err_msg=name)
+
+
+def test_pace_and_memory_are_told(attach: Attach, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "SECONDS", 0.0)
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with attach(model, optimizer, accumulation=2) as watch:
+        for (x, y), (other, wanted) in zip(BATCHES[::2], BATCHES[1::2], strict=True):
+            optimizer.zero_grad()
+            with watch.paused():
+                time.sleep(0.05)
+            model(x)  # another look at the same samples
+            loss_of(model, x, y).backward()
+            loss_of(model, other, wanted).backward()
+            optimizer.step()
+    left = left_in(watch.folder)
+    seconds, samples = (left.scalars(f"throughput.{name}") for name in ("step_seconds", "samples_per_second"))
+    assert list(seconds) == list(samples) == [1, 2, 3, 4]
+    assert all(samples[step] == pytest.approx(12 / seconds[step], rel=1e-5) for step in samples)
+    assert all(value > 1e7 for value in left.scalars("memory.resident_bytes").values())
 
 
 def test_more_backward_passes_than_told_spoil_one_step_and_are_learnt(attach: Attach) -> None:
@@ -264,6 +322,7 @@ def test_a_compiled_model_is_watched_from_outside(attach: Attach) -> None:
     left = left_in(watch.folder)
     assert global_norms(left) == before
     assert left.layouts[-1].axes["parameter"][0] == "0.weight"
+    assert [message for message in left.logged() if "the model is compiled" in message] == left.logged()[1:]
 
 
 def test_a_step_of_which_there_is_nothing_to_tell_sends_nothing(attach: Attach) -> None:

@@ -87,6 +87,8 @@ class Loop:
                     loss = loss_of(self.model, x, y) / self.micro
                     loss.backward()
                     total += loss.detach()
+                    if self.micro > 1:
+                        session.after_micro_batch(len(x))
                 session.after_backward()
                 if self.clip is not None:
                     nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
@@ -118,6 +120,7 @@ def test_every_value_is_that_of_a_session_told_by_hand(
     left = left_in(watch.folder)
     check_same(left, Loop(micro=micro, clip=clip, adam=adam).by_hand())
     assert ("gradient.clipped_norm" in left.frames[1]) == (clip is not None)
+    assert ("gradient.noise_scale" in left.frames[1]) == (micro > 1)
     assert left.logged() == ["attached to Sequential"]
     assert left.events[-1] == ("finished", STEPS, {})
     assert num_hooks(loop.model, loop.optimizer) == 0
