@@ -16,23 +16,24 @@ from gyrostat.spec.probes import PROBES, Probes, Recorder
 
 
 class Images(nn.Module):
-    """Convolutions in the memory format channels-last."""
+    """Convolutions, in the memory format channels-last unless told otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory_format: torch.memory_format = torch.channels_last) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+        self.format = memory_format
+        self.body = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
         self.head = nn.Linear(4, 3)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=memory_format)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
-        images = x.view(-1, 2, 3, 3).to(memory_format=torch.channels_last)
+        images = x.view(-1, 2, 3, 3).to(memory_format=self.format)
         return cast(Tensor, self.head(self.body(images).mean((2, 3))))
 
 
 class Recomputed(nn.Module):
-    """A part whose outputs are made again in the backward pass, with dropout in it."""
+    """A part whose outputs are made again in the backward pass (None: they are not), with dropout in it."""
 
-    def __init__(self, use_reentrant: bool) -> None:
+    def __init__(self, use_reentrant: bool | None) -> None:
         super().__init__()
         self.reentrant = use_reentrant
         self.first = nn.Linear(18, 8)
@@ -40,7 +41,11 @@ class Recomputed(nn.Module):
         self.head = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = checkpoint(self.part, self.first(x), use_reentrant=self.reentrant)
+        hidden = self.first(x)
+        if self.reentrant is None:
+            hidden = self.part(hidden)
+        else:
+            hidden = checkpoint(self.part, hidden, use_reentrant=self.reentrant)
         return cast(Tensor, self.head(hidden))
 
 
