@@ -44,6 +44,11 @@ class RunRequest(Body):
     """Id of a preset to train; GET /v1/presets lists them."""
     attached: bool = False
     """True for a training that runs elsewhere and only sends its measurements."""
+    resume: bool | Word = False
+    """Attached only: goes on with an earlier attached run, as its next attempt. An id names it, and it must be there;
+    true takes the newest one with this name in this project, and makes it where there is none."""
+    from_step: Step = 0
+    """Steps done before a resumed run goes on: what it sent of later ones is replaced."""
     patch: dict[str, Any] | None = None
     """JSON merge patch (RFC 7396) on the spec or preset."""
     name: Line | None = None
@@ -65,6 +70,12 @@ class RunRequest(Body):
             )
         if self.attached and self.patch is not None:
             raise ValueError("patch changes a spec, and an attached run has none; leave patch out")
+        if self.resume and not self.attached:
+            raise ValueError("resume goes on with a run that is attached; set attached, or fork the run instead")
+        if self.resume is True and self.name is None:
+            raise ValueError(
+                "resume finds the run by its name, and none is given; give a name, or the run's id as resume"
+            )
         return self
 
 

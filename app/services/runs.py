@@ -71,11 +71,14 @@ def validate(request: RunRequest | ValidateRequest) -> Validated:
 
 
 def start(session: Session, request: RunRequest, now: datetime, *, run_id: str | None = None) -> RunView:
-    """Makes a run: queued with its spec, or running where it is attached from outside.
+    """Makes a run: queued with its spec, or running where it is attached from outside; or goes on with an attached one.
 
     Raises:
-        Invalid: the spec has problems; all are listed.
+        Invalid: the spec has problems; all are listed. NotFound, Conflict: the run to go on with is not there, or is
+            none that was attached.
     """
+    if request.resume and (earlier := _earlier(session, request)) is not None:
+        return _go_on(session, earlier, request.from_step, now)
     run_id = run_id or new_id()
     if request.attached:
         run = _new_run(run_id, request.name or _free_name(session, "attached"), None, now)
@@ -87,7 +90,7 @@ def start(session: Session, request: RunRequest, now: datetime, *, run_id: str |
     session.add(run)
     session.flush()
     if request.attached:
-        _attach(session, run, now)
+        _attach(session, run, start_step=0, now=now)
     lifecycle.record(session, run, None, "attached from outside" if request.attached else "asked for", now)
     return view(session, run)
 
@@ -289,11 +292,34 @@ def _new_run(run_id: str, name: str, spec: dict[str, Any] | None, now: datetime)
     )
 
 
-def _attach(session: Session, run: Run, now: datetime) -> None:
-    run.state, run.attempt, run.started_at = lifecycle.RUNNING, 1, now
+def _earlier(session: Session, request: RunRequest) -> Run | None:
+    """The attached run to go on with, held until the transaction ends."""
+    if request.resume is True:
+        assert request.name is not None
+        known = run_repository.newest_attached(session, request.name, request.project)
+        return None if known is None else run_repository.locked(session, known)
+    run = run_repository.locked(session, found(session, str(request.resume)).id)
+    if run is None or run.spec is not None:
+        raise Conflict(f"run {request.resume} is trained by a worker and cannot be attached to; fork it instead")
+    return run
+
+
+def _go_on(session: Session, run: Run, from_step: int, now: datetime) -> RunView:
+    """The next attempt of an attached run, whatever became of the one before."""
+    before, old = run_repository.attempt(session, run.id, run.attempt), run.state
+    if before is not None:
+        lifecycle.end_attempt(before, "interrupted", now)
+    _attach(session, run, start_step=from_step, now=now)
+    run.failure = None
+    lifecycle.record(session, run, old, f"attached again, from step {from_step}", now)
+    return view(session, run)
+
+
+def _attach(session: Session, run: Run, *, start_step: int, now: datetime) -> None:
+    run.state, run.attempt, run.started_at = lifecycle.RUNNING, run.attempt + 1, run.started_at or now
     session.add(
         Attempt(
-            run_id=run.id, number=1, worker_id=None, start_step=0,
+            run_id=run.id, number=run.attempt, worker_id=None, start_step=start_step,
             lease_until=None, started_at=now, ended_at=None, outcome=None,
         )
     )  # fmt: skip

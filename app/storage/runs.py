@@ -134,6 +134,17 @@ def attempts(session: Session, run_id: str) -> Sequence[tuple[Attempt, str | Non
     return [(row, name) for row, name in session.execute(query)]
 
 
+def newest_attached(session: Session, name: str, project: str) -> str | None:
+    """Id of the newest run of this name that was attached from outside."""
+    query = (
+        select(Run.id)
+        .where(Run.name == name, Run.project == project, Run.spec.is_(None))
+        .order_by(Run.created_at.desc(), Run.id.desc())
+        .limit(1)
+    )
+    return session.scalar(query)
+
+
 def silent_attached(session: Session, before: datetime) -> Sequence[str]:
     """Ids of running attached runs that have not changed since `before`."""
     query = select(Run.id).where(Run.state == "running", Run.spec.is_(None), Run.updated_at < before).order_by(Run.id)

@@ -14,10 +14,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from gyrostat.stream.ledger import Ledger
-from gyrostat.stream.segments import Record
+from gyrostat.stream.segments import Kind, Record
 from gyrostat.stream.spool import Spool, replace_file
 from gyrostat.stream.stream import Stream
 from gyrostat.stream.transport import HttpTransport, Permanent, Transient
+from gyrostat.wire import codec
+from gyrostat.wire.frame import MAX_STEP
 from gyrostat.wire.layout import Wire
 from gyrostat.wire.messages import Acknowledgement
 
@@ -26,13 +28,15 @@ FILE = "run.json"
 _LINE = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
 _Word = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 ATTEMPT = 1
-"""An attached run is one attempt, which may be resumed."""
+"""Of what is in a folder: each is one attempt. Which one of the run's, its backend tells (see `AttachedTransport`)."""
 
 
 class Request(Wire):
     """Asks the backend to make an attached run."""
 
     attached: Literal[True] = True
+    resume: bool | _Word = False
+    from_step: int = Field(default=0, ge=0, le=MAX_STEP)
     name: Annotated[str, _LINE] | None = None
     project: _Word = "default"
     tags: list[_Word] = Field(default_factory=list, max_length=50)
@@ -46,7 +50,7 @@ class Attached:
     Attributes:
         request: body of the `POST /v1/runs` that makes it. key: idempotency key of that request.
         server: backend that was to be told; empty where none was.
-        run: its id, once a backend has made it.
+        run: its id, once a backend has made it. attempt: which of the run's attempts the folder is.
     """
 
     folder: Path
@@ -54,6 +58,7 @@ class Attached:
     key: str
     server: str
     run: str | None = None
+    attempt: int = ATTEMPT
 
     @classmethod
     def made(cls, folder: Path, request: dict[str, Any], *, server: str) -> Self:
@@ -84,9 +89,9 @@ class Attached:
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} does not say what run it is of: {error}") from error
 
-    def registered(self, run: str) -> Self:
+    def registered(self, run: str, attempt: int) -> Self:
         """The same, once the backend has made the run; written down, so that no other is made later."""
-        known = replace(self, run=run)
+        known = replace(self, run=run, attempt=attempt)
         known._write()
         return known
 
@@ -96,7 +101,10 @@ class Attached:
 
 
 class AttachedTransport:
-    """Sends to the run of a folder, and makes that run first where it is not known yet; see `Transport`."""
+    """Sends to the run of a folder, and makes that run first where it is not known yet; see `Transport`.
+
+    What attempt a resumed run is at is not known when its messages are written, so they get its number here.
+    """
 
     def __init__(self, attached: Attached, inner: HttpTransport) -> None:
         self.attached = attached
@@ -104,7 +112,8 @@ class AttachedTransport:
 
     def send(self, run: str, record: Record) -> Acknowledgement:
         """Posts one record to the folder's run, whatever `run` is called here."""
-        return self._inner.send(self.attached.run or self._registered(), record)
+        run = self.attached.run or self._registered()
+        return self._inner.send(run, of_attempt(record, self.attached.attempt))
 
     def close(self) -> None:
         """Closes the connections; a later `send` opens new ones."""
@@ -112,12 +121,23 @@ class AttachedTransport:
 
     def _registered(self) -> str:
         try:
-            run = self._inner.register(self.attached.request, self.attached.key)
+            run, attempt = self._inner.register(self.attached.request, self.attached.key)
         except Permanent as error:
             # no refusal of the run may cost its measurements: they wait on disk for a backend that takes it
             raise Transient(f"the run cannot be registered: {error}") from error
-        self.attached = self.attached.registered(run)
+        self.attached = self.attached.registered(run, attempt)
         return run
+
+
+def of_attempt(record: Record, attempt: int) -> Record:
+    """The same message as one of this attempt."""
+    if attempt == ATTEMPT:
+        return record
+    if record.kind is Kind.FRAMES:
+        batch = replace(codec.decode_msgpack(record.payload), attempt=attempt)
+        return replace(record, payload=codec.encode_msgpack(batch))
+    message = json.loads(record.payload) | {"attempt": attempt}
+    return replace(record, payload=json.dumps(message).encode())
 
 
 def stream_of(attached: Attached, *, token: str | None, **options: Any) -> Stream:

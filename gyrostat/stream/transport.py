@@ -96,8 +96,8 @@ class HttpTransport:
         except ValidationError as error:
             raise self._stranger() from error
 
-    def register(self, body: dict[str, Any], key: str) -> str:
-        """Makes the run that `body` asks for, once for each idempotency `key`; answers its id.
+    def register(self, body: dict[str, Any], key: str) -> tuple[str, int]:
+        """Makes the run that `body` asks for, once for each idempotency `key`; answers its id and attempt.
 
         Raises:
             Transient: try again later.
@@ -106,12 +106,13 @@ class HttpTransport:
         content = json.dumps(body).encode()
         answer = self._posted("/v1/runs", content, {"Content-Type": codec.JSON, "Idempotency-Key": key})
         try:
-            run = json.loads(answer)["id"]
+            made = json.loads(answer)
+            run, attempt = made["id"], made["attempt"]
         except (ValueError, TypeError, LookupError) as error:
             raise self._stranger() from error
-        if not isinstance(run, str):
+        if not isinstance(run, str) or not isinstance(attempt, int):
             raise self._stranger()
-        return run
+        return run, attempt
 
     def _posted(self, path: str, content: bytes, headers: dict[str, str]) -> bytes:
         try:

@@ -52,6 +52,7 @@ def attach(
     scaler: torch.amp.GradScaler | None = None,
     steps_per_epoch: float = 0,
     done: int = 0,
+    resume: bool | str = False,
 ) -> Watch:
     """Watches a training loop from outside: every probe, at every step that the optimizer makes.
 
@@ -80,6 +81,8 @@ def attach(
         scaler: the loss scaler in use, so that gradients are read unscaled.
         steps_per_epoch: gives frames their epoch; 0 leaves it out.
         done: optimizer steps done before.
+        resume: goes on with an earlier run, after `done` steps: True with the newest of this `name` and `project`, made
+            where there is none; an id (`Watch.run`) with that very run.
 
     Raises:
         ValueError: an argument that cannot be used. OSError: the folder cannot be written.
@@ -91,7 +94,12 @@ def attach(
     if not optimizers or (accumulation is not None and accumulation < 1):
         raise ValueError(f"attach needs an optimizer and accumulation ≥ 1, got {optimizers} and {accumulation}")
     settings = probes if isinstance(probes, Probes) else Probes.model_validate(probes or {})
-    request = Request(name=name, project=project, tags=list(tags), notes=_notes(config or {}))
+    if resume is True and name is None:
+        raise ValueError("attach(resume=True) finds the run by its name; give name=..., or the run's id as resume")
+    request = Request(
+        name=name, project=project, tags=list(tags), notes=_notes(config or {}), resume=resume,
+        from_step=done if resume else 0,
+    )  # fmt: skip
     if _ranks()[0] != 0:
         return Watch(None)
     attached = Attached.made(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.errors import Conflict, Invalid, NotFound
-from app.services import runs
+from app.services import run_history, runs
 from app.services.run_requests import ForkRequest, PatchRequest, RunRequest, ValidateRequest
 from app.services.run_view import Page, RunView
 from app.storage.database import Database
@@ -236,6 +236,45 @@ def test_a_fork_that_cannot_be_trained_is_refused(trained: tuple[Database, str],
 def test_another_activation_fits_the_checkpoint(trained: tuple[Database, str]) -> None:
     database, run = trained
     assert fork(database, run, from_step=200, patch={"model": {"activation": "gelu"}}).parent_step == 200
+
+
+def attach(database: Database, name: str = "exp 17", **given: Any) -> RunView:
+    return start(database, preset=None, attached=True, name=name, **given)
+
+
+@pytest.mark.parametrize("end", [None, "finished", "failed", "stopped"])
+def test_an_attached_run_goes_on_as_its_next_attempt_whatever_became_of_it(database: Database, end: str | None) -> None:
+    first = attach(database, resume=True)
+    assert (first.state, first.attempt) == ("running", 1)
+    other = attach(database, project="another", resume=True)
+    if end is not None:
+        report(database, first.id, 1, end, step=50, error="out of memory")
+        assert get(database, first.id).state == end
+    again = attach(database, resume=True, from_step=40)
+    assert (again.id, again.state, again.attempt) == (first.id, "running", 2)
+    assert (again.failure, again.ended_at) == (None, None)
+    by_id = attach(database, resume=first.id, from_step=45, name="is ignored")
+    assert (by_id.id, by_id.attempt, by_id.name) == (first.id, 3, "exp 17")
+    with database.read() as session:
+        found = run_history.history(session, first.id)
+        assert [(each.number, each.start_step, each.outcome) for each in found.attempts] == [
+            (1, 0, end or "interrupted"), (2, 40, "interrupted"), (3, 45, None)
+        ]  # fmt: skip
+    report(database, first.id, 1, "finished", step=60)  # the first program, which nobody has ended
+    assert get(database, first.id).state == "running"
+    assert get(database, other.id).attempt == 1
+
+
+def test_only_an_attached_run_that_is_there_is_gone_on_with(sqlite_database: Database) -> None:
+    trained = start(sqlite_database)
+    with pytest.raises(Conflict, match=f"run {trained.id} is trained by a worker"):
+        attach(sqlite_database, resume=trained.id)
+    with pytest.raises(NotFound, match="there is no run 'nowhere'"):
+        attach(sqlite_database, resume="nowhere")
+    with pytest.raises(ValueError, match="give a name"):
+        RunRequest(attached=True, resume=True)
+    with pytest.raises(ValueError, match="set attached"):
+        RunRequest(preset="digits-mlp", resume=True, name="x")
 
 
 def test_an_attached_run_has_nothing_to_fork(sqlite_database: Database) -> None:

@@ -106,6 +106,16 @@ def test_a_backend_that_comes_later_gets_everything(attach: Attach, tmp_path: Pa
         assert (found["name"], found["tags"], found["notes"]) == ("early", ["one"], "rate: 0.01")
         assert (found["state"], found["step"]) == ("finished", 6)
         assert list(service.scalars(run, "loss.train").values()) == pytest.approx(losses)
+
+        # started again, it goes on from its step 4
+        again = Loop()
+        with attach(again.model, again.optimizer, server=service.url, name="early", resume=True, done=4) as watch:
+            more = again.run(watch)
+            assert eventually(lambda: watch.run, within=20) == run
+            watch.finish(timeout=20)
+        found = service.run(run)
+        assert (found["state"], found["step"], found["attempt"]) == ("finished", 10, 2)
+        assert service.scalars(run, "loss.train") == pytest.approx(dict(enumerate([*losses[:4], *more], start=1)))
     finally:
         service.close()
 
@@ -127,6 +137,7 @@ def test_a_backend_that_is_away_costs_no_more_than_its_time(attach: Attach, capl
         ({"project": ""}, "project"),
         ({"probes": {"gradiants": {}}}, "gradiants"),
         ({"accumulation": 0}, "accumulation ≥ 1"),
+        ({"resume": True}, "give name="),
         ({"batch": (torch.ones(1),)}, "no loss"),
         ({"server": "ftp://somewhere"}, "no http address"),
     ],
