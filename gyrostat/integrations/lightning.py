@@ -56,8 +56,8 @@ class GyrostatCallback(Callback):  # type: ignore[misc]
         """Attaches."""
         if len(trainer.optimizers) != 1:
             raise ValueError(
-                f"{type(pl_module).__name__} has {len(trainer.optimizers)} optimizers; call gyrostat.attach in it for "
-                "each network and its optimizer, instead of this callback"
+                f"{type(pl_module).__name__} has {len(trainer.optimizers)} optimizers; leave this callback out, and in "
+                "the module's on_fit_start call gyrostat.attach(network, optimizer) for each network (docs/attach.md)"
             )
         loss = self._loss
         given = {

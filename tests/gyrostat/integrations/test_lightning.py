@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import gyrostat
 from gyrostat.integrations.lightning import GyrostatCallback
 from tests.gyrostat.watching.conftest import EVERY
 from tests.gyrostat.watching.folders import Left, left_in
@@ -105,5 +106,49 @@ def test_a_fit_that_fails_is_a_run_that_failed(fit: Fit, callback: GyrostatCallb
 
 
 def test_several_optimizers_are_refused(fit: Fit, callback: GyrostatCallback) -> None:
-    with pytest.raises(ValueError, match="Module has 2 optimizers"):
+    with pytest.raises(ValueError, match=r"Module has 2 optimizers.* on_fit_start"):
         fit(Module(optimizers=2), callback)
+
+
+class Pair(Module):
+    """Two networks that are trained in turn, each watched by itself as the refusal says."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(optimizers=2)
+        self.other = nn.Linear(4, 1)
+        self.folder, self.found = folder, {"network": list[float](), "other": list[float]()}
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(each.parameters(), lr=0.05) for each in (self.network, self.other)]
+
+    def on_fit_start(self) -> None:
+        self.watches = [
+            gyrostat.attach(each, optimizer, server="", folder=self.folder / name, probes=EVERY)
+            for (name, each), optimizer in zip(self._parts(), self.trainer.optimizers, strict=True)
+        ]
+
+    def training_step(self, batch: list[Tensor], index: int) -> None:
+        for (name, each), optimizer in zip(self._parts(), self.optimizers(), strict=True):
+            optimizer.zero_grad()
+            self.manual_backward(nn.functional.mse_loss(each(batch[0]), batch[0].sum(1, keepdim=True)))
+            self.found[name].append(float(torch.stack([p.grad.norm() for p in each.parameters()]).norm()))
+            optimizer.step()
+
+    def on_fit_end(self) -> None:
+        for watch in self.watches:
+            watch.finish()
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        pass
+
+    def _parts(self) -> list[tuple[str, nn.Module]]:
+        return [("network", self.network), ("other", self.other)]
+
+
+def test_several_optimizers_are_watched_each_with_its_network(fit: Fit, tmp_path: Path) -> None:
+    module = Pair(tmp_path)
+    fit(module)
+    for watch, wanted in zip(module.watches, module.found.values(), strict=True):
+        left = left_in(watch.folder)
+        assert left.scalars("gradient.global_norm") == pytest.approx(dict(enumerate(wanted, start=1)), rel=1e-5)
+        assert len(left.logged()) == 1
