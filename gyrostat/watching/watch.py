@@ -74,6 +74,14 @@ class Watch:
         """Id of the run; None until a backend has made it."""
         return Attached.read(self._parts.attached.folder).run if self._parts else None
 
+    @property
+    def url(self) -> str | None:
+        """Address of the run's page; None until a backend has made the run."""
+        if self._parts is None:
+            return None
+        attached = Attached.read(self._parts.attached.folder)
+        return None if attached.run is None else f"{attached.server.rstrip('/')}/runs/{attached.run}"
+
     def log(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Adds numbers of the loop's own to the frame of the present step: until the next one begins, the last one.
 

@@ -101,6 +101,7 @@ def test_a_backend_that_comes_later_gets_everything(attach: Attach, tmp_path: Pa
         assert time.perf_counter() - began < 5  # nothing waits for anybody
         service.start_backend()
         run = eventually(lambda: watch.run, within=20)
+        assert watch.url == f"{service.url}/runs/{run}"
         watch.finish(timeout=20)
         found = service.run(run)
         assert (found["name"], found["tags"], found["notes"]) == ("early", ["one"], "rate: 0.01")
