@@ -94,12 +94,7 @@ def attach(
     if not optimizers or (accumulation is not None and accumulation < 1):
         raise ValueError(f"attach needs an optimizer and accumulation ≥ 1, got {optimizers} and {accumulation}")
     settings = probes if isinstance(probes, Probes) else Probes.model_validate(probes or {})
-    if resume is True and name is None:
-        raise ValueError("attach(resume=True) finds the run by its name; give name=..., or the run's id as resume")
-    request = Request(
-        name=name, project=project, tags=list(tags), notes=_notes(config or {}), resume=resume,
-        from_step=done if resume else 0,
-    )  # fmt: skip
+    request = _request(name, project, tags, config or {}, resume, done)
     if _ranks()[0] != 0:
         return Watch(None)
     attached = Attached.made(
@@ -131,6 +126,22 @@ def attach(
     watch = Watch(Parts(attached=attached, stream=stream, session=session, stages=stages))
     _watches[bare] = weakref.ref(watch)
     return watch
+
+
+def _request(
+    name: str | None, project: str, tags: Sequence[str], config: Mapping[str, Any], resume: bool | str, done: int
+) -> Request:
+    """What the backend is asked for: a new run, or the next attempt of an earlier one."""
+    if resume is True and name is None:
+        raise ValueError("attach(resume=True) finds the run by its name; give name=..., or the run's id as resume")
+    return Request(
+        name=name,
+        project=project,
+        tags=list(tags),
+        notes=_notes(config),
+        resume=resume,
+        from_step=done if resume else 0,
+    )
 
 
 def _tell(stream: Stream, model: nn.Module, done: int, config: Mapping[str, Any]) -> None:
