@@ -1,5 +1,6 @@
 """Numbers of a trained net from its checkpoint: what a probe streams too is formed by the probe's own functions."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -132,8 +133,10 @@ def cka(first: Tensor, second: Tensor) -> float:
 
 
 def product_of_norms(model: nn.Module) -> float:
-    """Π‖W_l‖₂ of the linear layers' weights as they are used, by SVD in float64."""
+    """Π‖W_l‖₂ of the linear layers' weights as they are used, by SVD in float64; infinite where training diverged."""
     weights = [module.weight.detach() for module in model.modules() if isinstance(module, nn.Linear)]
+    if not all(weight.isfinite().all() for weight in weights):
+        return math.inf
     return float(torch.stack([torch.linalg.matrix_norm(weight.double(), ord=2) for weight in weights]).prod())
 
 
