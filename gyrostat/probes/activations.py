@@ -7,7 +7,9 @@ from torch import Tensor
 
 from gyrostat.probes.base import Need, Probe, Readings
 from gyrostat.probes.channels import SATURATED, Bounds, Read, channel_axis, medians, read, saturation_bounds
+from gyrostat.probes.host_outputs import HostOutputs
 from gyrostat.probes.moments import LARGEST, NONFINITE, WIDTH, ZEROS
+from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network, absent, index
 from gyrostat.spec.probes import ActivationsProbe
 
@@ -35,10 +37,19 @@ class Activations(Probe):
         self._bounds: list[Bounds | None] = [saturation_bounds(m, settings.saturation) for m in self._modules]
         self._silent: dict[int, Tensor] = {}
         self._measured: dict[int, int] = {}
+        self._host: HostOutputs | None = None
+        self._all_here = all(parameter.is_cpu for parameter in network.parameters.values())
         self.begin()
 
     def begin(self) -> None:
         """Starts from nothing, but for how long channels have been silent."""
+        if self._host is not None:
+            self._host.forget()
+            return
+        if self._all_here and (library := kernels.library) is not None:
+            self._host = HostOutputs(self._modules, self._bounds, len(self.settings.metrics), library)
+            self._host.take_up(self._silent, self._measured)
+            return
         leaves = len(self._modules)
         self._counts = [0] * leaves
         self._sums = torch.zeros(leaves, WIDTH + 1, dtype=self._wide, device=self.network.device)
@@ -49,9 +60,12 @@ class Activations(Probe):
 
     def output(self, leaf: int, output: Tensor) -> None:
         """Reads one output."""
+        if self._host is not None:
+            self._host.add(leaf, output)
+            return
         if output.numel() == 0:
             return
-        found = read(output, channel_axis(self._modules[leaf], output), self._bounds[leaf])
+        found = read(output.detach(), channel_axis(self._modules[leaf], output), self._bounds[leaf])
         self._counts[leaf] += output.numel()
         self._leaves.append(leaf)
         self._rows.append(found.row)
@@ -70,6 +84,9 @@ class Activations(Probe):
 
     def after_backward(self) -> Readings:
         """Over all forward passes of the step."""
+        if self._host is not None:
+            found = self._host.summary(self.settings.window)
+            return {} if found is None else dict(zip(self.settings.metrics, map(torch.from_numpy, found), strict=True))
         self._add_up()
         called = [leaf for leaf, count in enumerate(self._counts) if count]
         if not called:
@@ -130,9 +147,10 @@ class Activations(Probe):
     def state_dict(self) -> dict[str, Any]:
         """For how many measurements each channel has been silent, by module."""
         names = list(self.network.leaves)
+        silences, counts = (self._silent, self._measured) if self._host is None else self._host.silence()
         return {
-            "silent": {names[leaf]: silent for leaf, silent in self._silent.items()},
-            "measured": {names[leaf]: measured for leaf, measured in self._measured.items()},
+            "silent": {names[leaf]: silent.clone() for leaf, silent in silences.items()},
+            "measured": {names[leaf]: measured for leaf, measured in counts.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -141,6 +159,8 @@ class Activations(Probe):
         device = self.network.device
         self._silent = {places[n]: s.to(device) for n, s in state.get("silent", {}).items() if n in places}
         self._measured = {places[n]: m for n, m in state.get("measured", {}).items() if n in places}
+        if self._host is not None:
+            self._host.take_up(self._silent, self._measured)
 
 
 def kurtosis(means: Tensor) -> Tensor:

@@ -74,6 +74,11 @@ class Probe(ABC):
         self.settings = settings
         self.network = network
 
+    @classmethod
+    def acts(cls, stage: str) -> bool:
+        """Whether it does anything at this stage, named after its method."""
+        return getattr(cls, stage) is not getattr(Probe, stage)
+
     def start(self) -> None:
         """The training begins, or goes on after `load_state_dict`: parameters are as its next step finds them."""
         return
@@ -83,7 +88,7 @@ class Probe(ABC):
         return
 
     def output(self, leaf: int, output: Tensor) -> None:
-        """`output`: detached, floating, not to be kept or changed; of the leaf module at this position."""
+        """`output`: floating, with its graph, not to be kept or changed; of the leaf module at this position."""
         return
 
     def called(self, leaf: int, arguments: tuple[Any, ...]) -> None:
@@ -97,7 +102,7 @@ class Probe(ABC):
     def signal(self, leaf: int, gradient: Tensor) -> None:
         """`gradient` of the loss, as it was scaled, by an output of the leaf module at this position.
 
-        It is not to be kept or changed.
+        It is not to be kept or changed, and has no graph.
         """
         return
 

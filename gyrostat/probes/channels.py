@@ -7,11 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gyrostat.probes.moments import KINDS, WIDTH, moments, stacked
+from gyrostat.probes.moments import KINDS, NARROW, WIDTH, moments, stacked
 from gyrostat.probes.native import kernels
 
 SATURATED = WIDTH
 """Where a row tells how many elements are saturated."""
+
+_COLUMNS = WIDTH + 3
+"""Of the kernel's rows."""
 
 Bounds = tuple[float, float]
 
@@ -32,7 +35,7 @@ class Read(NamedTuple):
 
 def read(output: Tensor, axis: int | None, bounds: Bounds | None) -> Read:
     """Reads `output`, floating and not empty: channels along `axis`, saturated at or beyond `bounds`."""
-    if axis is not None and output.is_cpu and kernels.library is not None and output.dtype in _NARROW:
+    if axis is not None and output.is_cpu and kernels.library is not None and output.dtype in NARROW:
         return _native(output, axis, bounds, kernels.library)
     row = stacked([moments(output)], output.device)[0]
     saturated = row.new_zeros(1) if bounds is None else _outside(output, bounds).sum().to(row.dtype).view(1)
@@ -90,7 +93,6 @@ def medians(values: Tensor, lengths: Sequence[int]) -> Tensor:
     return found
 
 
-_NARROW = (torch.float32, torch.bfloat16, torch.float16)
 _CHANNELS_LAST = (nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 _CHANNELS_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
 _BOUNDS: dict[type[nn.Module], Bounds] = {nn.Tanh: (-1.0, 1.0), nn.Sigmoid: (0.0, 1.0), nn.Softsign: (-1.0, 1.0)}
@@ -105,14 +107,14 @@ def _native(output: Tensor, axis: int, bounds: Bounds | None, library: ctypes.CD
     shape = output.shape
     channels, inner = shape[axis], shape[axis + 1 :].numel()
     low, high = bounds or (0.0, 0.0)
-    row = torch.empty(WIDTH + 1 + channels, dtype=torch.float64)
+    row = torch.empty(_COLUMNS + channels, dtype=torch.float64)
     alive = torch.empty(channels, dtype=torch.bool)
     start = row.data_ptr()
     library.gyrostat_channels(
         output.data_ptr(), KINDS[output.dtype], output.numel() // (channels * inner), channels, inner, low, high,
-        start, start + 8 * (WIDTH + 1), alive.data_ptr(),
+        start, start + 8 * _COLUMNS, alive.data_ptr(),
     )  # fmt: skip
-    return Read(row[: WIDTH + 1], row[WIDTH + 1 :], alive)
+    return Read(row[: WIDTH + 1], row[_COLUMNS:], alive)
 
 
 def _channels(output: Tensor, axis: int, wide: torch.dtype) -> tuple[Tensor, Tensor]:

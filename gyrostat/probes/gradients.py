@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -10,6 +12,16 @@ from gyrostat.probes.magnitudes import magnitudes
 from gyrostat.probes.network import Network, absent, index, quotient
 from gyrostat.probes.norms import global_norm, norms
 from gyrostat.spec.probes import GradientsProbe
+
+Float64Array = npt.NDArray[np.float64]
+
+_OF_PARAMETERS = (
+    "gradient.norm",
+    "gradient.max_abs",
+    "gradient.nonfinite_count",
+    "gradient.zero_fraction",
+    "gradient.weight_ratio",
+)
 
 
 class Gradients(Probe):
@@ -28,16 +40,15 @@ class Gradients(Probe):
         parameters = list(network.parameters.values())
         held = [at for at, p in enumerate(parameters) if p.requires_grad and p.grad is not None]
         found = magnitudes([g for at in held if (g := parameters[at].grad) is not None], network.device)
-        sizes = norms([parameters[at] for at in held], network.device)
-        values = {
-            "gradient.norm": found.norms,
-            "gradient.max_abs": found.largest,
-            "gradient.nonfinite_count": found.nonfinite,
-            "gradient.zero_fraction": found.zero_fraction,
-            "gradient.weight_ratio": quotient(found.norms, sizes),
-        }
+        known = network.sizes.known()
+        if known is None:
+            sizes = norms([parameters[at] for at in held], network.device)
+        else:
+            sizes = known if len(held) == len(known) else known[index(held, network.device)]
+        columns = (found.norms, found.largest, found.nonfinite, found.zero_fraction, quotient(found.norms, sizes))
         readings: dict[str, Tensor | float] = {
-            name: network.spread(of_parameter, held, len(parameters)) for name, of_parameter in values.items()
+            name: network.spread(column, held, len(parameters))
+            for name, column in zip(_OF_PARAMETERS, columns, strict=True)
         }
         readings["gradient.global_norm"] = global_norm(found.norms)
         place = {at: row for row, at in enumerate(held)}
@@ -58,9 +69,20 @@ def log_slope(depths: Tensor, sizes: Tensor) -> Tensor:
 
     Sizes that have no logarithm (0, infinite, NaN) do not take part; "not measured" where fewer than two do.
     """
+    if sizes.is_cpu:  # where numpy's calls take a fraction of torch's
+        return _host_log_slope(depths.double().numpy(), sizes.double().numpy())
     logarithms = sizes.log()
     known = logarithms.isfinite()
     count = known.sum()
     at = torch.where(known, depths - (depths * known).sum() / count, 0)
     slope = (at * torch.where(known, logarithms, 0)).sum() / at.square().sum()
     return torch.where(count > 1, slope.to(torch.float32), absent(1, sizes.device))
+
+
+def _host_log_slope(depths: Float64Array, sizes: Float64Array) -> Tensor:
+    known = (sizes > 0) & np.isfinite(sizes)
+    at, logarithms = depths[known], np.log(sizes[known])
+    if len(at) < 2:
+        return absent(1, torch.device("cpu"))
+    at = at - at.mean()
+    return torch.tensor([at @ logarithms / (at @ at)], dtype=torch.float32)

@@ -1,5 +1,6 @@
 """The hooks through which due probes see a step's forward and backward passes."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -22,14 +23,29 @@ class Hooks:
     in the forward pass already, and is not seen again; where the forward pass kept no graph, it is the recomputed
     output that gets the gradient.
 
+    Outputs and gradients are many, so their hooks call probes without anything between.
+
     Args:
         clock: counts the time in here.
         ask: calls a method of a probe, and switches the probe off where it raises.
+        charge: takes what a probe that was called here cost, in seconds.
+        failed: switches off a probe that raised.
     """
 
-    def __init__(self, network: Network, clock: Stopwatch, ask: Ask) -> None:
-        self._network, self._clock, self._ask = network, clock, ask
-        self._due: dict[Need, list[Probe]] = {}
+    def __init__(
+        self,
+        network: Network,
+        clock: Stopwatch,
+        ask: Ask,
+        charge: Callable[[Probe, float], None],
+        failed: Callable[[Probe, Exception], None],
+    ) -> None:
+        self._network, self._clock, self._ask, self._charge, self._failed = network, clock, ask, charge, failed
+        self._due: dict[Need, list[Probe]] = {need: [] for need in Need}
+        self._outputs: list[Probe] = []
+        self._signals: list[Probe] = []
+        self._of_output = [partial(self._output, leaf) for leaf in range(len(network.leaves))]
+        self._of_signal = [partial(self._signal, leaf) for leaf in range(len(network.leaves))]
         self._on_modules: list[RemovableHandle] = []
         self._on_tensors: list[RemovableHandle] = []
 
@@ -47,13 +63,16 @@ class Hooks:
         """For the step that begins."""
         self._due = {need: [probe for probe in due if need in probe.needs] for need in Need}
         network = self._network
+        # some want modules to be watched, and not their outputs
+        self._outputs = [probe for probe in self._due[Need.OUTPUTS] if probe.acts("output")]
+        self._signals = self._due[Need.SIGNALS]
         if self._due[Need.OUTPUTS] or self._due[Need.INPUTS] or self._due[Need.SIGNALS]:
-            for leaf, module in enumerate(network.leaves.values()):
-                self._on_modules.append(module.register_forward_hook(partial(self._output, leaf)))
+            for module, hook in zip(network.leaves.values(), self._of_output, strict=True):
+                self._on_modules.append(module.register_forward_hook(hook))
         if self._due[Need.BRANCHES]:
             for leaf, join in network.joins.items():
-                hook = partial(self._joins, leaf)
-                self._on_modules.append(join.register_forward_pre_hook(hook, with_kwargs=True))
+                joins = partial(self._joins, leaf)
+                self._on_modules.append(join.register_forward_pre_hook(joins, with_kwargs=True))
         if self._due[Need.ATTENTION]:
             for position, layer in enumerate(network.attentions.values()):
                 attended = partial(self._attends, position)
@@ -64,6 +83,9 @@ class Hooks:
         for probes in self._due.values():
             if probe in probes:
                 probes.remove(probe)
+        # they may be gone through just now
+        self._outputs = [other for other in self._outputs if other is not probe]
+        self._signals = [other for other in self._signals if other is not probe]
 
     def detach_modules(self) -> None:
         """The forward passes are over; gradients may still come."""
@@ -81,35 +103,44 @@ class Hooks:
     def _output(self, leaf: int, module: nn.Module, arguments: Any, output: Any) -> None:
         if torch.compiler.is_compiling() or not self._network.model.training:
             return
+        began = time.perf_counter()
         again = _recomputing()
-        with self._clock:
-            if not again:
+        if self._due[Need.INPUTS] and not again:
+            with torch.no_grad():
                 for probe in tuple(self._due[Need.INPUTS]):
                     self._ask(probe, partial(probe.called, leaf, arguments))
-            tensor = first_tensor(output)
-            if tensor is None or not tensor.is_floating_point():
-                return
-            if self._due[Need.SIGNALS] and tensor.requires_grad:
-                self._on_tensors.append(tensor.register_hook(partial(self._signal, leaf)))  # type: ignore[no-untyped-call]
-            if again:
-                return
-            self._network.called.add(leaf)
-            detached = tensor.detach()
-            for probe in tuple(self._due[Need.OUTPUTS]):
-                self._ask(probe, partial(probe.output, leaf, detached))
+        tensor = output if isinstance(output, Tensor) else first_tensor(output)
+        if tensor is not None and tensor.is_floating_point():
+            if self._signals and tensor.requires_grad:
+                self._on_tensors.append(tensor.register_hook(self._of_signal[leaf]))  # type: ignore[no-untyped-call]
+            if not again:
+                self._network.called.add(leaf)
+                for probe in self._outputs:
+                    self._show(probe, probe.output, leaf, tensor)
+        self._clock.add(time.perf_counter() - began)
 
     def _signal(self, leaf: int, gradient: Tensor) -> None:
         # a pass whose gradients get gradients (a penalty's) is of another function than the loss
         if torch.is_grad_enabled():
             return
-        with self._clock:
-            for probe in tuple(self._due[Need.SIGNALS]):
-                self._ask(probe, partial(probe.signal, leaf, gradient.detach()))
+        began = time.perf_counter()
+        for probe in self._signals:
+            self._show(probe, probe.signal, leaf, gradient)
+        self._clock.add(time.perf_counter() - began)
+
+    def _show(self, probe: Probe, method: Callable[[int, Tensor], None], leaf: int, tensor: Tensor) -> None:
+        began = time.perf_counter()
+        try:
+            method(leaf, tensor)
+        except Exception as error:
+            self._failed(probe, error)
+        else:
+            self._charge(probe, time.perf_counter() - began)
 
     def _joins(self, leaf: int, module: nn.Module, arguments: Any, named: Any) -> None:
         if torch.compiler.is_compiling() or not self._network.model.training or _recomputing():
             return
-        with self._clock:
+        with self._clock, torch.no_grad():
             self._network.called.add(leaf)
             for probe in tuple(self._due[Need.BRANCHES]):
                 self._ask(probe, partial(probe.joins, leaf, arguments, named))
@@ -117,7 +148,7 @@ class Hooks:
     def _attends(self, layer: int, module: nn.Module, arguments: Any, named: Any, output: Any) -> None:
         if torch.compiler.is_compiling() or not self._network.model.training or _recomputing():
             return
-        with self._clock:
+        with self._clock, torch.no_grad():
             for probe in tuple(self._due[Need.ATTENTION]):
                 self._ask(probe, partial(probe.attended, layer, arguments, named))
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gyrostat.probes.moments import LARGEST, NONFINITE, SQUARES, ZEROS, moments_of
+from gyrostat.probes.moments import KINDS, native_magnitudes
 from gyrostat.probes.native import kernels
 from gyrostat.probes.network import index
 from gyrostat.probes.norms import norms
@@ -35,38 +35,45 @@ class Magnitudes(NamedTuple):
 
 def magnitudes(tensors: Sequence[Tensor], device: torch.device) -> Magnitudes:
     """Any mixture of dtypes, devices, sparse and complex tensors, on `device`; an accelerator is not waited for."""
-    wide = torch.float32 if device.type == "mps" else torch.float64
     stored = [_stored(tensor) for tensor in tensors]
-    rows = [torch.zeros(4, dtype=wide, device=device)] * len(tensors)
     groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for position, tensor in enumerate(stored):
-        if tensor.numel():
-            groups.setdefault((tensor.device, tensor.dtype), []).append(position)
-    for (place, _), positions in groups.items():
-        group = [stored[position] for position in positions]
-        found = _host_rows(group) if place.type == "cpu" else _foreach_rows(group)
-        for position, row in zip(positions, found.to(device, wide, non_blocking=True), strict=True):
-            rows[position] = row
-    table = torch.stack(rows) if rows else torch.zeros(0, 4, dtype=wide, device=device)
+        groups.setdefault((tensor.device, tensor.dtype), []).append(position)
+    wide = torch.float32 if device.type == "mps" else torch.float64
+    if len(groups) == 1 and stored[0].device == device:  # nearly always
+        table = _rows(stored).to(wide)
+    else:
+        table = torch.zeros(len(stored), 4, dtype=wide, device=device)
+        for positions in groups.values():
+            found = _rows([stored[position] for position in positions])
+            table[index(positions, device)] = found.to(device, wide, non_blocking=True)
     sizes = index([max(1, tensor.numel()) for tensor in tensors], device)
-    left_out = index([whole.numel() - part.numel() for whole, part in zip(tensors, stored, strict=True)], device)
-    return Magnitudes(table[:, 0], table[:, 1], (table[:, 2] + left_out) / sizes, table[:, 3])
+    zeros = table[:, 2]
+    if left_out := [whole.numel() - part.numel() for whole, part in zip(tensors, stored, strict=True)]:
+        zeros = zeros + index(left_out, device) if any(left_out) else zeros
+    return Magnitudes(table[:, 0], table[:, 1], zeros / sizes, table[:, 3])
 
 
 def _stored(tensor: Tensor) -> Tensor:
     """The real numbers to look at: of sparse tensors what they store, of complex ones magnitudes."""
+    if tensor.layout == torch.strided and not tensor.is_complex():
+        return tensor
     detached = tensor.detach()
     if detached.is_sparse:
         detached = detached.coalesce().values()
     return detached.abs() if detached.is_complex() else detached
 
 
+def _rows(group: list[Tensor]) -> Tensor:
+    """(n, 4) for tensors of one dtype on one device."""
+    return _host_rows(group) if group[0].is_cpu else _foreach_rows(group)
+
+
 def _host_rows(group: list[Tensor]) -> Tensor:
     """(n, 4) for tensors of one dtype on a CPU."""
     place = group[0].device
-    if kernels.library is not None:
-        found = moments_of(group, place)
-        return torch.stack([found[:, SQUARES].sqrt(), found[:, LARGEST], found[:, ZEROS], found[:, NONFINITE]], dim=1)
+    if kernels.library is not None and group[0].dtype in KINDS:
+        return native_magnitudes(group, kernels.library)
     others = torch.tensor([_chunked_row(tensor.reshape(-1)) for tensor in group], dtype=torch.float64)
     return torch.cat([norms(group, place).unsqueeze(1), others], dim=1)
 

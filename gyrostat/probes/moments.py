@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,10 @@ _SMALLEST, _LARGEST = 2.0**-24, 2.0**28
 """Between these, float32 holds the fourth power of a chunk's largest magnitude, and their sum; others are widened."""
 
 KINDS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
-"""As the kernel numbers them."""
+"""As the kernels number them."""
+
+NARROW = (torch.float32, torch.bfloat16, torch.float16)
+"""Those that kernels read as float32."""
 
 
 class Moments(NamedTuple):
@@ -46,7 +49,7 @@ def moments(tensor: Tensor) -> Moments:
     Powers are taken of differences from a mean near by and put together in float64, so that central moments may be
     formed of them: to 1e-5 where the mean is no more than 100 standard deviations away from 0.
     """
-    flat = _flat(tensor)
+    flat = flattened(tensor)
     if tensor.device.type != "cpu":
         return fused_moments(flat)
     if kernels.library is not None and flat.dtype in KINDS:
@@ -57,7 +60,7 @@ def moments(tensor: Tensor) -> Moments:
 
 def moments_of(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     """`moments` of each tensor, (n, WIDTH) on `device`; all in one call of the kernel on a CPU. Of nothing: zeros."""
-    flats = [_flat(tensor) for tensor in tensors]
+    flats = [flattened(tensor) for tensor in tensors]
     library = kernels.library
     if library is not None and device.type == "cpu" and all(f.is_cpu and f.dtype in KINDS for f in flats):
         return native_moments(flats, library)
@@ -67,13 +70,28 @@ def moments_of(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
 
 def native_moments(flats: Sequence[Tensor], library: ctypes.CDLL) -> Tensor:
     """(n, WIDTH) float64 of contiguous tensors on a CPU, by the kernel."""
-    count = len(flats)
-    rows = torch.empty(count, WIDTH, dtype=torch.float64)
-    pointers = (ctypes.c_void_p * count)(*[flat.data_ptr() for flat in flats])
-    lengths = (ctypes.c_int64 * count)(*[flat.numel() for flat in flats])
-    kinds = (ctypes.c_int32 * count)(*[KINDS[flat.dtype] for flat in flats])
-    library.gyrostat_moments(count, pointers, lengths, kinds, rows.data_ptr())
+    rows = torch.empty(len(flats), WIDTH, dtype=torch.float64)
+    library.gyrostat_moments(*addressed(flats), formats(flats), rows.data_ptr())
     return rows
+
+
+def native_magnitudes(tensors: Sequence[Tensor], library: ctypes.CDLL) -> Tensor:
+    """(n, 4) float64 of tensors on a CPU: ‖x‖, max|x|, numbers of zeros and of elements that are not finite."""
+    flats, rows = [flattened(tensor) for tensor in tensors], torch.empty(len(tensors), 4, dtype=torch.float64)
+    library.gyrostat_magnitudes(*addressed(flats), formats(flats), rows.data_ptr())
+    return rows
+
+
+def addressed(tensors: Sequence[Tensor]) -> tuple[int, Any, Any]:
+    """How many there are, where they lie, and how many elements each has, as kernels take it."""
+    count = len(tensors)
+    addresses = (ctypes.c_void_p * count)(*[tensor.data_ptr() for tensor in tensors])
+    return count, addresses, (ctypes.c_int64 * count)(*[tensor.numel() for tensor in tensors])
+
+
+def formats(tensors: Sequence[Tensor]) -> Any:
+    """Their number formats, as kernels take them."""
+    return (ctypes.c_int32 * len(tensors))(*[KINDS[tensor.dtype] for tensor in tensors])
 
 
 def chunked_moments(flat: Tensor) -> Moments:
@@ -150,9 +168,9 @@ def stacked(rows: Sequence[Moments], device: torch.device) -> Tensor:
     return torch.stack(placed).view(-1, WIDTH)
 
 
-def _flat(tensor: Tensor) -> Tensor:
+def flattened(tensor: Tensor) -> Tensor:
     """All elements, in any order: without a copy where memory holds them densely, as after a transpose."""
-    if not tensor.is_contiguous():
-        strides: tuple[int, ...] = tensor.stride()
-        tensor = tensor.permute(sorted(range(tensor.ndim), key=lambda axis: -strides[axis]))
-    return tensor.reshape(-1).contiguous()  # an expanded scalar would stay a view of one element
+    if tensor.is_contiguous():
+        return tensor.view(-1)  # an expanded scalar would stay a view of one element
+    strides: tuple[int, ...] = tensor.stride()
+    return tensor.permute(sorted(range(tensor.ndim), key=lambda axis: -strides[axis])).reshape(-1).contiguous()

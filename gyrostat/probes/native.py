@@ -17,15 +17,36 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("moments.c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("moments.c", "channels.c", "vectors.c", "formats.h"))
 
 _FLAGS = ("-std=c11", "-O3", "-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno")
 """Sums may be reordered; NaN and infinities stay what they are."""
 
 _COMPILE_SECONDS = 60
+
+_ADDRESS, _COUNT, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+_ADDRESSES, _COUNTS = ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_int64)
+_FLAGS_OF_EACH, _BOUND = ctypes.POINTER(ctypes.c_int32), ctypes.c_float
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "gyrostat_moments": (None, _COUNT, _ADDRESSES, _COUNTS, _FLAGS_OF_EACH, _ADDRESS),
+    "gyrostat_channels": (
+        None, _ADDRESS, _FLAG, _COUNT, _COUNT, _COUNT, _BOUND, _BOUND, _ADDRESS, _ADDRESS, _ADDRESS,
+    ),
+    "gyrostat_read_output": (None, _ADDRESS, _ADDRESS),
+    "gyrostat_forget_outputs": (None, _COUNT, _ADDRESS),
+    "gyrostat_summarize_outputs": (None, _COUNT, _ADDRESS, _FLAG, _ADDRESS),
+    "gyrostat_medians": (None, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS),
+    "gyrostat_magnitudes": (None, _COUNT, _ADDRESSES, _COUNTS, _FLAGS_OF_EACH, _ADDRESS),
+    "gyrostat_squares": (ctypes.c_double, _ADDRESS, _COUNT, _FLAG),
+    "gyrostat_copy": (None, _COUNT, _ADDRESSES, _ADDRESSES, _COUNTS, _ADDRESS),
+    "gyrostat_ways": (None, _COUNT, _ADDRESSES, _ADDRESSES, _COUNTS, _FLAG, _ADDRESS, _ADDRESS),
+    "gyrostat_alike": (None, _COUNT, _ADDRESSES, _ADDRESSES, _COUNTS, _ADDRESS),
+}  # fmt: skip
+"""Of each function of the library, what it answers and what it takes."""
 
 
 class Unavailable(Exception):
@@ -125,7 +146,8 @@ def _check_own(path: Path, plain: bool) -> None:
 def _key(compiler: str) -> str:
     """Of all that the compiled code depends on: source, flags, compiler and processor."""
     real = os.stat(os.path.realpath(compiler))
-    parts = (SOURCE.read_bytes(), _FLAGS, os.path.realpath(compiler), real.st_size, real.st_mtime_ns, _processor())
+    sources = [source.read_bytes() for source in SOURCES]
+    parts = (sources, _FLAGS, os.path.realpath(compiler), real.st_size, real.st_mtime_ns, _processor())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
@@ -149,7 +171,8 @@ def _compile(compiler: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="build-", dir=path.parent) as own:
         result = Path(own) / path.name
         for tuned in (["-march=native"], []):
-            command = [compiler, *_FLAGS, *tuned, "-shared", "-fPIC", str(SOURCE), "-o", str(result)]
+            translated = [str(source) for source in SOURCES if source.suffix == ".c"]
+            command = [compiler, *_FLAGS, *tuned, "-shared", "-fPIC", *translated, "-o", str(result), "-lm"]
             try:
                 subprocess.run(  # noqa: S603
                     command,
@@ -181,12 +204,7 @@ def _loaded(path: Path) -> ctypes.CDLL | None:
         library = ctypes.CDLL(str(path))
     except OSError:
         return None
-    pointers = ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_int32)
-    library.gyrostat_moments.argtypes = [ctypes.c_int64, *pointers, ctypes.c_void_p]
-    library.gyrostat_moments.restype = None
-    sizes, bounds, results = [ctypes.c_int64] * 3, [ctypes.c_float] * 2, [ctypes.c_void_p] * 3
-    library.gyrostat_channels.argtypes = [ctypes.c_void_p, ctypes.c_int32, *sizes, *bounds, *results]
-    library.gyrostat_channels.restype = None
-    library.gyrostat_medians.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 3]
-    library.gyrostat_medians.restype = None
+    for name, (result, *arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
     return library

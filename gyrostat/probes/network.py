@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gyrostat.probes.probe_batch import ProbeBatch
+from gyrostat.probes.sizes import Sizes
 from gyrostat.wire.values import ABSENT_BITS
 
 
@@ -57,6 +58,7 @@ class Network:
         heads: names of their heads, layer after layer: `blocks.0.attention#0`.
         device: where vectors of results are put together: the first parameter's.
         called: positions of the leaf modules that were seen to put out a floating tensor. It grows.
+        sizes: norms of the parameters, kept from one probe for the next.
     """
 
     model: nn.Module
@@ -72,6 +74,7 @@ class Network:
     heads: list[str] = field(init=False)
     device: torch.device = field(init=False)
     called: set[int] = field(init=False, default_factory=set)
+    sizes: Sizes = field(init=False)
 
     def __post_init__(self) -> None:
         parameters = {_plain(name): parameter for name, parameter in self.model.named_parameters()}
@@ -89,6 +92,7 @@ class Network:
             ("attentions", attentions),
             ("heads", heads),
             ("device", device),
+            ("sizes", Sizes(list(parameters.values()))),
         ):
             object.__setattr__(self, attribute, value)
 
@@ -114,9 +118,12 @@ class Network:
     def spread(self, values: Tensor, positions: Sequence[int], length: int) -> Tensor:
         """A float32 vector of `length` that holds `values` at `positions`, and "not measured" elsewhere."""
         vector = absent(length, self.device)
-        if list(positions) == list(range(length)):
-            return vector.copy_(values)
-        if positions:
+        if not len(positions):
+            return vector
+        if vector.is_cpu:
+            with np.errstate(over="ignore"):
+                vector.numpy()[positions] = values.cpu().numpy()
+        else:
             vector[index(positions, self.device)] = values.to(torch.float32)
         return vector
 
@@ -189,6 +196,8 @@ def attention_layer(module: nn.Module) -> AttentionLayer | None:
 def absent(length: int, device: torch.device) -> Tensor:
     """(length,) float32, all "not measured"."""
     # filled as an integer: no arithmetic may touch the payload of this NaN
+    if device.type == "cpu":  # where numpy's calls take a fraction of torch's
+        return torch.from_numpy(np.full(length, ABSENT_BITS).view(np.float32))
     return torch.full((length,), int(ABSENT_BITS.astype(np.int32)), dtype=torch.int32, device=device).view(
         torch.float32
     )
@@ -197,6 +206,12 @@ def absent(length: int, device: torch.device) -> Tensor:
 def quotient(numerators: Tensor, denominators: Tensor) -> Tensor:
     """(n,) float32 of vectors on one device; "not measured" where the denominator is 0."""
     missing = absent(len(numerators), numerators.device)
+    if missing.is_cpu:
+        above, below = numerators.numpy(), denominators.numpy()
+        known = below != 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            missing.numpy()[known] = above[known] / below[known]
+        return missing
     return torch.where(denominators == 0, missing, (numerators / denominators).to(torch.float32))
 
 
@@ -204,4 +219,4 @@ def index(positions: Sequence[int], device: torch.device) -> Tensor:
     """`positions` as an index on `device`, without waiting for the device."""
     if device.type == "cuda":
         return torch.tensor(positions, pin_memory=True).to(device, non_blocking=True)
-    return torch.tensor(positions, device=device)
+    return torch.tensor(positions, dtype=torch.int64, device=device)

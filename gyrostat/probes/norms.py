@@ -6,6 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gyrostat.probes.moments import KINDS, native_magnitudes
+from gyrostat.probes.native import kernels
+
 _UNDERFLOW, _OVERFLOW = 1e-15, 1e18
 """Between these, squares of float32 elements neither vanish nor overflow in a way that a norm would show."""
 
@@ -26,10 +29,17 @@ def norms(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
         groups.setdefault((tensor.device, tensor.dtype), []).append(position)
     found: list[Tensor] = [torch.empty(0)] * len(plain)
     for (place, dtype), positions in groups.items():
+        if place.type == "cpu" and kernels.library is not None and dtype in KINDS:
+            rows = native_magnitudes([plain[p] for p in positions], kernels.library)
+            if len(groups) == 1 and device == place:
+                return rows[:, 0]
+            for position, norm in zip(positions, rows[:, 0], strict=True):
+                found[position] = norm.to(device, non_blocking=True)
+            continue
         of_group = torch._foreach_norm([plain[p] for p in positions], 2, _accumulator(place, dtype))
         for position, norm in zip(positions, of_group, strict=True):
             found[position] = norm if place == device else norm.to(device, non_blocking=True)
-    result = torch.stack(found).to(wide)
+    result = torch.stack([norm.to(wide) for norm in found])
     return _rescued(result, plain) if device.type == "cpu" else result
 
 

@@ -82,7 +82,8 @@ def _on_host(value: Tensor | float) -> Float32Array | float:
         return value
     if value.ndim == 0:
         return value.item()  # many times faster than through numpy, and losses come in every step
-    array: Float32Array = value.detach().to(torch.float32).numpy()
+    plain = value if value.dtype == torch.float32 and not value.requires_grad else value.detach().to(torch.float32)
+    array: Float32Array = plain.numpy()
     return array
 
 

@@ -34,7 +34,7 @@ class Ranks(Probe):
         """Takes a sample of a module's first output."""
         axis = channel_axis(self._modules[leaf], output)
         if leaf not in self._matrices and axis is not None and output.numel():
-            self._matrices[leaf] = sample(output, axis, self.settings.samples, self.settings.features)
+            self._matrices[leaf] = sample(output.detach(), axis, self.settings.samples, self.settings.features)
 
     def after_backward(self) -> Readings:
         """Matrices of one shape are decomposed together."""

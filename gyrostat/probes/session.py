@@ -111,7 +111,7 @@ class ProbeSession:
         )
         self._recorder = FlightRecorder(recorder.steps, sink) if recorder.enabled else None
         self._clock = Stopwatch()
-        self._hooks = Hooks(self._network, self._clock, self._ask)
+        self._hooks = Hooks(self._network, self._clock, self._ask, self._charge, self._switch_off)
         self._footprint = Footprint(self._clock, self._held)
         self._tighten = 0
         self._step = 0
@@ -123,7 +123,7 @@ class ProbeSession:
         self._costs: dict[str, float] = {}
 
     def __enter__(self) -> Self:
-        with self._clock:
+        with self._clock, torch.no_grad():
             for probe in list(self._probes.values()):
                 self._ask(probe, probe.start)
         return self
@@ -154,8 +154,9 @@ class ProbeSession:
             self._due = [self._probes[name] for name in (*due.sent, *due.recorded)]
             if not self._due:
                 return
-            for probe in list(self._due):
-                self._ask(probe, probe.begin)
+            with torch.no_grad():
+                for probe in [probe for probe in self._due if probe.acts("begin")]:
+                    self._ask(probe, probe.begin)
             self._hooks.attach(self._due)
 
     def after_forward(self) -> None:
@@ -172,7 +173,7 @@ class ProbeSession:
         """
         if wanting := self._due_with(Need.MICRO_BATCHES):
             part = MicroBatch(samples=samples, scale=scale, reduced=reduced, ranks=self._ranks)
-            with self._clock:
+            with self._clock, torch.no_grad():
                 for probe in wanting:
                     self._ask(probe, lambda probe=probe: probe.after_micro_batch(part))  # type: ignore[misc]
 
@@ -182,19 +183,19 @@ class ProbeSession:
             with self._clock:
                 self._hooks.detach()
         for name, kept in list(self._following.items()):
-            with self._clock:
+            with self._clock, torch.no_grad():
                 self._ask(self._probes[name], self._probes[name].after_next_backward, kept=kept)
-        self._ask_all(lambda probe: probe.after_backward)
+        self._ask_all("after_backward")
         following = self._due_with(Need.NEXT_GRADIENT)
         self._following = {probe.settings.name: probe.settings.name in self._recorded for probe in following}
 
     def after_clip(self) -> None:
         """Gradients were clipped."""
-        self._ask_all(lambda probe: probe.after_clip)
+        self._ask_all("after_clip")
 
     def after_update(self) -> None:
         """The optimizer has made its step."""
-        self._ask_all(lambda probe: probe.after_update)
+        self._ask_all("after_update")
 
     def end_step(self, scalars: Mapping[str, float | Tensor], *, epoch: float) -> None:
         """Sends the step's frame: what was measured, and the loop's own `scalars` (numbers, or tensors of one element;
@@ -290,11 +291,11 @@ class ProbeSession:
             self._schedule.tighten(self._recorder.steps)
             self._sink.event("log", self._step, {"level": "warning", "message": str(incident)})
 
-    def _ask_all(self, stage: Callable[[Probe], Callable[[], Readings | None]]) -> None:
-        if self._due:
-            with self._clock:
-                for probe in list(self._due):
-                    self._ask(probe, stage(probe))
+    def _ask_all(self, stage: str) -> None:
+        if acting := [probe for probe in self._due if probe.acts(stage)]:
+            with self._clock, torch.no_grad():
+                for probe in acting:
+                    self._ask(probe, getattr(probe, stage))
 
     def _ask(self, probe: Probe, measure: Callable[[], Readings | None], *, kept: bool | None = None) -> None:
         """Calls a stage of a probe, counts its time, and switches it off where it raises.
@@ -304,15 +305,18 @@ class ProbeSession:
         started = time.perf_counter()
         name = probe.settings.name
         try:
-            with torch.no_grad():
-                found = measure() or {}
+            found = measure() or {}
             readings = self._kept if (name in self._recorded if kept is None else kept) else self._readings
             # a model without parameters has vectors without values, which no frame can hold
             readings |= {n: v for n, v in found.items() if not isinstance(v, Tensor) or v.numel()}
         except Exception as error:
             self._switch_off(probe, error)
         else:
-            self._costs[name] = self._costs.get(name, 0.0) + time.perf_counter() - started
+            self._charge(probe, time.perf_counter() - started)
+
+    def _charge(self, probe: Probe, seconds: float) -> None:
+        name = probe.settings.name
+        self._costs[name] = self._costs.get(name, 0.0) + seconds
 
     def _switch_off(self, probe: Probe, error: Exception) -> None:
         name = probe.settings.name

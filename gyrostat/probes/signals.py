@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from gyrostat.probes.base import Need, Probe, Readings
-from gyrostat.probes.moments import moments
+from gyrostat.probes.moments import KINDS, NARROW, flattened, moments
+from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network, index
 from gyrostat.spec.probes import SignalsProbe
 
@@ -31,20 +32,23 @@ class Signals(Probe):
 
     def begin(self) -> None:
         """Starts from nothing."""
-        leaves, device = len(self.network.leaves), self.network.device
-        wide = torch.float32 if device.type == "mps" else torch.float64
-        self._counts = [0] * leaves
-        self._squares = torch.zeros(leaves, dtype=wide, device=device)
+        leaves = len(self.network.leaves)
+        self._counts, self._host = [0] * leaves, [0.0] * leaves
+        self._there: Tensor | None = None
         self._rows: list[Tensor] = []
         self._leaves: list[int] = []
 
     def signal(self, leaf: int, gradient: Tensor) -> None:
         """Reads one gradient."""
-        if gradient.numel() == 0:
+        if (count := gradient.numel()) == 0:
             return
-        self._counts[leaf] += gradient.numel()
+        self._counts[leaf] += count
+        if gradient.is_cpu:
+            self._host[leaf] += _squares(gradient)
+            return
+        wide = torch.float32 if gradient.device.type == "mps" else torch.float64
         self._leaves.append(leaf)
-        self._rows.append(_squares(gradient))
+        self._rows.append(torch.linalg.vector_norm(gradient, dtype=wide).square())
         if len(self._rows) >= _ROWS:
             self._add_up()
 
@@ -55,26 +59,36 @@ class Signals(Probe):
         if not reached:
             return {}
         device = self.network.device
-        count = index([self._counts[leaf] for leaf in reached], device).to(self._squares.dtype)
-        rms = (self._squares[index(reached, device)] / count).sqrt() / self.network.signal_scale()
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        squares = torch.tensor([self._host[leaf] for leaf in reached], dtype=wide)
+        counts = torch.tensor([self._counts[leaf] for leaf in reached], dtype=wide)
+        mean = (squares / counts).to(device, non_blocking=True)
+        if self._there is not None:
+            mean = mean + self._there[index(reached, device)] / counts.to(device, non_blocking=True)
+        rms = mean.sqrt() / self.network.signal_scale()
         return {"activation.gradient_rms": self.network.spread(rms, reached, len(self._counts))}
 
     def _add_up(self) -> None:
-        if self._rows:
-            device = self.network.device
-            found = torch.stack([row.to(device, self._squares.dtype, non_blocking=True) for row in self._rows])
-            self._squares.index_add_(0, index(self._leaves, device), found)
+        if not self._rows:
+            return
+        device = self.network.device
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        if self._there is None:
+            self._there = torch.zeros(len(self._counts), dtype=wide, device=device)
+        found = torch.stack([row.to(device, wide, non_blocking=True) for row in self._rows])
+        self._there.index_add_(0, index(self._leaves, device), found)
         self._rows, self._leaves = [], []
 
 
-def _squares(gradient: Tensor) -> Tensor:
-    """Σg², 0-dim, in float32 or wider."""
-    narrow = gradient.dtype not in (torch.float32, torch.float64)
-    if not gradient.is_cpu:
-        wide = torch.float32 if gradient.device.type == "mps" else torch.float64
-        there: Tensor = torch.linalg.vector_norm(gradient, dtype=wide).square()
-        return there
-    norm: Tensor = torch.linalg.vector_norm(gradient, dtype=torch.float32 if narrow else None)
-    if _UNDERFLOW < norm.item() < _OVERFLOW or gradient.dtype == torch.float64:
-        return norm.double().square()
-    return torch.tensor(moments(gradient).squares, dtype=torch.float64)
+def _squares(gradient: Tensor) -> float:
+    """Σg² of a tensor on a CPU, in float32 or wider."""
+    library = kernels.library
+    narrow = gradient.dtype in NARROW
+    if library is not None and narrow:
+        dense = flattened(gradient)
+        found: float = library.gyrostat_squares(dense.data_ptr(), dense.numel(), KINDS[dense.dtype])
+        return found
+    norm: float = torch.linalg.vector_norm(gradient, dtype=torch.float32 if narrow else None).item()
+    if _UNDERFLOW < norm < _OVERFLOW or not narrow:
+        return norm * norm
+    return float(moments(gradient).squares)

@@ -39,6 +39,11 @@ class Stopwatch:
         if self._depth == 0:
             self._inside += time.perf_counter() - self._entered
 
+    def add(self, seconds: float) -> None:
+        """So much of the time since the last entry was inside, unless it is counted as such already."""
+        if self._depth == 0:
+            self._inside += seconds
+
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Time spent in this counts as neither inside nor outside. Not to be entered inside."""

@@ -3,12 +3,11 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gyrostat.probes.base import Probe, Readings
-from gyrostat.probes.copies import Copies
-from gyrostat.probes.network import Network, quotient
+from gyrostat.probes.network import Network, index, quotient
 from gyrostat.probes.norms import norms
+from gyrostat.probes.trail import Trail
 from gyrostat.spec.probes import WeightsProbe
 
 
@@ -23,29 +22,38 @@ class Weights(Probe):
 
     def __init__(self, settings: Any, network: Network) -> None:
         super().__init__(settings, network)
-        self._names = {id(parameter): name for name, parameter in network.parameters.items()}
-        self._copies = Copies()
-        self._before: dict[str, Tensor] = {}
+        self._places = {id(parameter): at for at, parameter in enumerate(network.parameters.values())}
+        self._names = list(network.parameters)
+        self._trail = Trail(network.device)
+        self._trained: list[int] = []
 
     def begin(self) -> None:
-        """Drops the copies of a step that never ended."""
-        self._before = {}
+        """Forgets a step that never ended."""
+        if self._trained:
+            self._trail.forget()
+        self._trained = []
 
     def after_backward(self) -> Readings:
-        """Copies the weights while they are still the old ones."""
-        self._before = self._copies.of({self._names[id(p)]: p for p in self.network.trained()})
+        """Notes where the weights are before the step."""
+        trained = self.network.trained()
+        self._trained = [self._places[id(parameter)] for parameter in trained]
+        self._trail.mark({self._names[at]: p.detach() for at, p in zip(self._trained, trained, strict=True)})
         return {}
 
     def after_update(self) -> Readings:
         """Norms of the new weights, and of the way from the old ones."""
-        network, before = self.network, self._before
-        self._before = {}
-        parameters = network.parameters
-        readings = {"weight.norm": norms(list(parameters.values()), network.device).to(torch.float32)}
-        copies = list(before.values())
-        old = norms(copies, network.device)
-        if copies:
-            torch._foreach_sub_(copies, [parameters[name].detach() for name in before])
-        ratio = quotient(norms(copies, network.device), old)
-        places = [at for at, name in enumerate(parameters) if name in before]
-        return readings | {"update.ratio": network.spread(ratio, places, len(parameters))}
+        network, trained = self.network, self._trained
+        self._trained = []
+        parameters = [parameter.detach() for parameter in network.parameters.values()]
+        way = self._trail.way({self._names[at]: parameters[at] for at in trained})
+        others = sorted(set(range(len(parameters))).difference(trained))
+        if others:
+            still = norms([parameters[at] for at in others], network.device)
+            sizes = torch.empty(len(parameters), dtype=still.dtype, device=still.device)
+            sizes[index(others, network.device)] = still
+            sizes[index(trained, network.device)] = way.now
+        else:
+            sizes = way.now
+        network.sizes.note(sizes)
+        ratio = network.spread(quotient(way.moved, way.before), trained, len(parameters))
+        return {"weight.norm": sizes.to(torch.float32), "update.ratio": ratio}

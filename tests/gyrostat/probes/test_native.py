@@ -67,7 +67,7 @@ def test_source_compiler_and_processor_each_have_a_library_of_their_own(
     keys.add(native._key(str(compiler)))
     source = tmp_path / "moments.c"
     source.write_text("int x;")
-    monkeypatch.setattr(native, "SOURCE", source)
+    monkeypatch.setattr(native, "SOURCES", (source,))
     keys.add(native._key(str(compiler)))
     assert len(keys) == 4
 
@@ -102,7 +102,7 @@ def test_a_build_that_fails(
 ) -> None:
     broken = tmp_path / "broken.c"
     broken.write_text("this is no C")
-    monkeypatch.setattr(native, "SOURCE", broken)
+    monkeypatch.setattr(native, "SOURCES", (broken,))
     assert "error:" in refused(caplog)
     assert not list(cache.iterdir())
 

@@ -1,0 +1,81 @@
+"""The kernel's way against the one of torch's operations, which test_activations holds to numpy."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gyrostat.probes.activations import Activations
+from gyrostat.probes.native import kernels
+from gyrostat.probes.network import Network
+from gyrostat.spec.probes import ActivationsProbe
+from gyrostat.wire.values import is_absent
+
+
+@pytest.fixture(autouse=True)
+def _kernel() -> None:
+    kernels.prepare(wait=True)
+    if kernels.library is None:
+        pytest.skip("there is no C compiler")
+
+
+def probe(monkeypatch: pytest.MonkeyPatch, *, native: bool) -> Activations:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Conv2d(1, 1, 1))
+    with monkeypatch.context() as patched:
+        if not native:
+            patched.setattr(kernels, "library", None)
+        made = Activations(ActivationsProbe(window=2), Network(model, torch.optim.SGD(model.parameters())))
+    made.native = native  # type: ignore[attr-defined]
+    return made
+
+
+def step(monkeypatch: pytest.MonkeyPatch, of: Activations, outputs: list[tuple[int, Tensor]]) -> dict[str, np.ndarray]:
+    with monkeypatch.context() as patched:
+        if not of.native:  # type: ignore[attr-defined]
+            patched.setattr(kernels, "library", None)
+        of.begin()
+        for leaf, output in outputs:
+            of.output(leaf, output)
+        found = of.after_backward()
+    return {name: torch.as_tensor(value).numpy().view(np.float32).copy() for name, value in found.items()}
+
+
+def drawn(*shape: int, seed: int, channels: int = 1) -> Tensor:
+    output = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).relu_()
+    output.movedim(channels, 0)[:: 1 + seed % 3] = 0
+    return output
+
+
+CALLS: list[list[tuple[int, Tensor]]] = [
+    [(0, drawn(6, 40, seed=0)), (1, drawn(6, 40, seed=1)), (2, drawn(2, 5, 16, 16, seed=2))],
+    [(0, drawn(6, 40, seed=3)), (0, drawn(9, 40, seed=4)), (1, drawn(2, 40, seed=5).double())],
+    [(0, drawn(6, 30, seed=6)), (2, drawn(2, 5, 16, 16, seed=7).contiguous(memory_format=torch.channels_last))],
+    [(0, drawn(6, 30, seed=8)), (2, drawn(2, 5, 3, 3, seed=9).bfloat16()), (1, torch.zeros(4)), (1, torch.zeros(0))],
+    [(1, drawn(40, 6, seed=1).T), (1, drawn(6, 40, seed=2)), (2, drawn(4, 5, 8, 8, seed=3) + 1000)],
+    [],
+    [(0, drawn(6, 30, seed=6)), (1, torch.full((5, 40), torch.nan)), (2, drawn(2, 5, 40, 40, seed=1).half())],
+]
+
+
+def test_any_outputs_in_any_order_are_those_of_torchs_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = probe(monkeypatch, native=True), probe(monkeypatch, native=False)
+    for outputs in CALLS:
+        found, expected = step(monkeypatch, one, outputs), step(monkeypatch, other, outputs)
+        assert found.keys() == expected.keys()
+        for name in expected:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
+            np.testing.assert_array_equal(is_absent(found[name]), is_absent(expected[name]), err_msg=name)
+
+
+def test_a_step_that_never_ended_leaves_nothing_and_a_resumption_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = probe(monkeypatch, native=True), probe(monkeypatch, native=True)
+    for made in (one, other):
+        step(monkeypatch, made, CALLS[0])
+    one.begin()
+    one.output(0, drawn(6, 40, seed=9))
+    resumed = probe(monkeypatch, native=True)
+    resumed.load_state_dict(one.state_dict())
+    expected = step(monkeypatch, other, CALLS[1])
+    for made in (one, resumed):
+        for name, values in step(monkeypatch, made, CALLS[1]).items():
+            np.testing.assert_array_equal(values, expected[name], err_msg=name)

@@ -1,0 +1,97 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gyrostat.probes.native import kernels
+from gyrostat.probes.trail import Trail
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=[True, False], ids=["native", "torch"], autouse=True)
+def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels.prepare(wait=True)
+    if request.param and kernels.library is None:
+        pytest.skip("there is no C compiler")
+    if not request.param:
+        monkeypatch.setattr(kernels, "library", None)
+
+
+def weights(dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"matrix": (300, 70), "bias": (5,), "nothing": (0, 4), "number": ()}
+    return {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in shapes.items()}
+
+
+def check(trail: Trail, tensors: dict[str, Tensor], move: Callable[[], object]) -> None:
+    """One step, against numpy in float64."""
+    before = {name: tensor.double().numpy().copy() for name, tensor in tensors.items()}
+    trail.mark(tensors)
+    move()
+    found = trail.way(tensors)
+    after = [tensor.double().numpy() for tensor in tensors.values()]
+    moved = [np.linalg.norm(a - b) for a, b in zip(after, before.values(), strict=True)]
+    np.testing.assert_allclose(found.now.numpy(), [np.linalg.norm(a) for a in after], rtol=1e-5)
+    np.testing.assert_allclose(found.before.numpy(), [np.linalg.norm(b) for b in before.values()], rtol=1e-5)
+    np.testing.assert_allclose(found.moved.numpy(), moved, rtol=2e-3 if tensors["bias"].itemsize == 2 else 1e-5)
+
+
+def scaled(tensors: dict[str, Tensor], factor: float) -> Callable[[], None]:
+    return lambda: [tensor.mul_(factor) for tensor in tensors.values()] and None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_steps_in_a_row_and_steps_apart_are_numpys(dtype: torch.dtype) -> None:
+    tensors, trail = weights(dtype), Trail(CPU)
+    for factor in (1.01, 1.0, 0.5, 1 + 1e-4 if dtype != torch.bfloat16 else 1.5, 1.1):
+        check(trail, tensors, scaled(tensors, factor))
+    scaled(tensors, 1.3)()
+    check(trail, tensors, scaled(tensors, 0.9))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e25])
+def test_ways_whose_squares_are_no_float32(scale: float) -> None:
+    tensors, trail = weights(), Trail(CPU)
+    scaled(tensors, scale)()
+    check(trail, tensors, scaled(tensors, 1.5))
+
+
+def test_what_happens_between_two_steps_is_not_the_steps() -> None:
+    tensors, trail = weights(), Trail(CPU)
+    for _ in range(3):
+        check(trail, tensors, scaled(tensors, 1.01))
+        tensors["matrix"][7] += 1  # the tensor's version tells
+    for _ in range(3):
+        check(trail, tensors, scaled(tensors, 1.01))
+        tensors["matrix"].data.mul_(2)  # and where it does not, a look at the elements
+    for _ in range(3):
+        check(trail, tensors, scaled(tensors, 1.01))
+        tensors["matrix"] = torch.randn(4, 3)
+
+
+def test_a_step_that_never_ended_leaves_nothing() -> None:
+    tensors, trail = weights(), Trail(CPU)
+    for _ in range(3):
+        check(trail, tensors, scaled(tensors, 1.01))
+    trail.mark(tensors)
+    scaled(tensors, 5)()
+    trail.forget()
+    check(trail, tensors, scaled(tensors, 1.01))
+
+
+def test_of_nothing_there_is_nothing() -> None:
+    trail = Trail(CPU)
+    trail.mark({})
+    assert all(len(part) == 0 for part in trail.way({}))
+
+
+def test_what_is_not_finite_shows() -> None:
+    tensors, trail = {"a": torch.ones(3000), "b": torch.ones(2)}, Trail(CPU)
+    trail.mark(tensors)
+    tensors["a"][2000], tensors["b"][0] = torch.nan, torch.inf
+    found = trail.way(tensors)
+    np.testing.assert_array_equal(found.moved.numpy(), [np.nan, np.inf])
+    np.testing.assert_array_equal(found.now.numpy(), [np.nan, np.inf])
