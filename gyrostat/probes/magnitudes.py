@@ -81,8 +81,8 @@ def _host_rows(group: list[Tensor]) -> Tensor:
 def _chunked_row(flat: Tensor) -> tuple[float, float, float]:
     """Largest magnitude, zeros and non-finite elements, chunk by chunk; numpy counts ten times faster than torch."""
     zeros, nonfinite = 0, 0
-    peaks: list[float] = []
-    for raw in torch.split(flat, _CHUNK):
+    peaks = [0.0]
+    for raw in torch.split(flat, _CHUNK) if len(flat) else ():
         part = raw if raw.dtype in (torch.float32, torch.float64) else raw.float()
         low, high = part.amin().item(), part.amax().item()
         peaks += [-low, high]
@@ -91,7 +91,7 @@ def _chunked_row(flat: Tensor) -> tuple[float, float, float]:
         if not -math.inf < low <= high < math.inf:
             nonfinite += len(part) - int(np.count_nonzero(np.isfinite(part.numpy())))
     # Python's max drops NaN, but for a first one
-    largest = math.nan if any(peak != peak for peak in peaks) else abs(max(peaks))
+    largest = math.nan if any(peak != peak for peak in peaks) else max(peaks)
     return largest, float(zeros), float(nonfinite)
 
 

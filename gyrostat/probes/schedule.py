@@ -6,13 +6,17 @@ gains a max-min fair share of the budget: the cheap ones of most of it, the othe
 probe is measured at a multiple of its cadence when the purse holds what it is expected to cost, and its account does
 too or is the nearest to it. A measurement that cost more than was expected leaves a debt that must be earned first.
 
-So with S(a, b) the seconds spent in steps a to b and T(a, b) their wall time, S(1, b) <= budget x T(1, b) + what the
-dearest single step cost, and for any window S(a, b) is beyond that by no more than the purse can hold (`capacity`). The
-first steps of a process are *warm-up* and not charged: whatever does not wait for its cadence is measured at the first
-one, and cheap probes keep their cadence, since the beginning of a training tells the most and nothing is saved yet.
+So with S(a, b) the seconds spent in steps a to b and T(a, b) their wall time, S(1, b) <= budget x T(1, b) + allowance +
+what the dearest single step cost, and for any window S(a, b) is beyond that by no more than the purse can hold
+(`capacity`). The first steps of a process are *warm-up* and not charged: whatever does not wait for its cadence is
+measured at the first one, and cheap probes keep their cadence, since the beginning of a training tells the most and
+nothing is saved yet. Then the purse holds the *allowance*: once in a training, so many seconds that nobody will miss,
+and that a training of a few hundred steps needs for charts of more than a few points. For the first `EARLY` seconds
+cheap probes keep their cadence by it as far as it goes, and the others share what these will not need.
 
 Where steps are so short that the session alone takes the budget, a plan may ask to be measured every so often all the
-same: a chart of one point is worth nothing. That is charged like all else, so nothing but it is then measured.
+same: a chart of one point is worth nothing. That is charged like all else, so nothing but it is then measured; all that
+is promised is made rarer until it takes no more than `PROMISED_SHARE` of the budget.
 """
 
 import math
@@ -39,6 +43,12 @@ CHEAP_SHARE = 0.7
 
 TIGHT = 5
 """The budget is so many times as large while something looks wrong."""
+
+EARLY = 10.0
+"""Seconds of training over which an allowance is spread."""
+
+PROMISED_SHARE = 0.25
+"""Of the budget, what is measured because it was promised may take beyond it."""
 
 RECORDER_SHARE = 0.25
 """Share of the budget that the flight recorder may have before the others; beyond it, what they leave."""
@@ -67,6 +77,7 @@ class Plan:
         late: whether it waits for its cadence at the start too.
         recorded: whether the flight recorder has it measured at the steps between.
         at_least: steps between two measurements at most, whatever the purse holds; 0 promises none.
+        first: what the first measurement is expected to cost, in training steps; None goes by `cost`.
     """
 
     every: int
@@ -74,6 +85,7 @@ class Plan:
     late: bool = False
     recorded: bool = False
     at_least: int = 0
+    first: float | None = None
 
 
 class Due(NamedTuple):
@@ -117,12 +129,13 @@ class Schedule:
 
     Without a budget a probe is due exactly at step 1 and where `step % every == 0`, and the recorder has its probes at
     every step. With one, see above: the first step that is seen is the warm-up, also after a resumption. `late` probes
-    wait for their cadence from the start.
+    wait for their cadence from the start. `allowance` seconds are in the purse after a training's first warm-up.
     """
 
-    def __init__(self, plans: Mapping[str, Plan], budget: float | None) -> None:
+    def __init__(self, plans: Mapping[str, Plan], budget: float | None, allowance: float = 0.0) -> None:
         self._plans = dict(plans)
-        self._budget = budget
+        self._budget, self._allowance = budget, allowance
+        self._early = self._cheap_need = 0.0
         self._sending = {name: _Account() for name in plans}
         self._promised = math.gcd(*(plan.at_least for plan in plans.values()))
         self._recording = {name: _Account() for name, plan in plans.items() if plan.recorded and plan.every > 1}
@@ -156,7 +169,8 @@ class Schedule:
         """Seconds that the probe's next measurement is expected to take."""
         if (known := self._costs.get(name)) is not None:
             return known
-        guess = EXPECTED_STEPS[self._plans[name].cost] * self._step_seconds
+        plan = self._plans[name]
+        guess = (EXPECTED_STEPS[plan.cost] if plan.first is None else plan.first) * self._step_seconds
         return min(guess, self._cold.get(name, math.inf))
 
     def due(self, step: int) -> Due:
@@ -164,9 +178,15 @@ class Schedule:
         paid = self._paid_for(step)
         if self._budget is None or not self._promised or step % self._promised:
             return paid
-        owed = {name for name, plan in self._plans.items() if plan.at_least and step % plan.at_least == 0}
+        owed = {name for name, plan in self._plans.items() if plan.at_least and step % self._promised_every(name) == 0}
         self._recorded -= owed
         return self._ordered(owed.union(paid.sent), set(paid.recorded) - owed, self._tight)
+
+    def _promised_every(self, name: str) -> int:
+        at_least = self._plans[name].at_least
+        share = PROMISED_SHARE / sum(plan.at_least > 0 for plan in self._plans.values())
+        worth = share * (self._budget or 0.0) * self._step_seconds * at_least
+        return at_least * max(1, math.ceil(self.expected(name) / worth)) if worth else at_least
 
     def _paid_for(self, step: int) -> Due:
         back, self._newest = step <= self._newest, step
@@ -216,6 +236,10 @@ class Schedule:
         budget = min(1.0, self._budget * TIGHT) if self._tight else self._budget
         if not warming:
             self._purse += budget * (counted + inside) - inside
+            was_early, self._early = self._early > 0, self._early - counted - inside
+            self._stale |= was_early and self._early <= 0
+        elif not self._warming and self._allowance:
+            self._purse, self._early, self._allowance = self._allowance, EARLY, 0.0
         self._step_seconds = usual + max(_STEP_SMOOTHING, 1 / self._count) * (counted - usual)
         if not self._planned / _DRIFT < self._step_seconds < self._planned * _DRIFT:
             self._stale = True
@@ -255,15 +279,19 @@ class Schedule:
 
     def _affordable(self, step: int, *, anew: bool) -> Due:
         """Also sets the next step at which a look at each account may be worth its while."""
-        left = self._purse = min(self._purse, self._capacity)
-        due, recorded = set(), set()
+        if self._early <= 0:  # what is left of an allowance is more than it may hold
+            self._purse = min(self._purse, self._capacity)
+        left, due, recorded = self._purse, set(), set()
+        beyond = self._cheap_need / self._step_seconds - (self._budget or 0.0)
+        kept = max(0.0, self._early) * max(0.0, beyond)
         for name, account in self._sending.items():
             if step < account.due_at and not anew:
                 continue
             every = self._plans[name].every
             every = max(1, every // 2) if self._tight else every
             expected = self.expected(name)
-            if step % every == 0 and expected <= left and self._has_turn(name, account, expected):
+            mine = left if self._plans[name].cost == "cheap" else left - kept
+            if step % every == 0 and expected <= mine and self._has_turn(name, account, expected):
                 due.add(name)
                 left -= expected
             account.due_at = step - step % every + every
@@ -272,7 +300,7 @@ class Schedule:
                 continue
             expected = self.expected(name)
             missing = expected - account.settle(self._count, _HELD * expected)
-            if missing <= 1e-9 * expected and account.rate and expected <= left:
+            if missing <= 1e-9 * expected and account.rate and expected <= left - kept:
                 recorded.add(name)
                 left -= expected
                 missing += expected
@@ -298,16 +326,21 @@ class Schedule:
         self._planned = self._step_seconds
         expected = [self.expected(name) for name in self._sending]
         self._capacity, self._cheapest = _HELD * sum(expected), min(expected, default=0.0)
-        budget = min(1.0, self._budget * TIGHT) if self._tight else self._budget
+        budget = min(1.0, self._budget * TIGHT) if self._tight or self._early > 0 else self._budget
         total = max(0.0, budget * self._step_seconds - self._fixed)
         half = 2 if self._tight else 1
         cadence = {name: max(1, self._plans[name].every // half) for name in self._sending}
+        self._cheap_need = sum(
+            self.expected(name) / every for name, every in cadence.items() if self._plans[name].cost == "cheap"
+        )
         needs = {name: _MARGIN * self.expected(name) / cadence[name] for name in self._sending}
         between = {name: _MARGIN * self.expected(name) * (1 - 1 / cadence[name]) for name in self._recording}
-        first = min(RECORDER_SHARE * total, sum(between.values()))
+        # an allowance is not for what may never be sent
+        spare = total if self._early <= 0 else max(0.0, self._budget * self._step_seconds - self._fixed)
+        first = min(RECORDER_SHARE * spare, sum(between.values()))
         sent = self._shares(needs, total - first)
         while True:
-            recorded = fair_shares(between, total - sum(sent.values()))
+            recorded = fair_shares(between, spare - sum(sent.values()))
             # to record more seldom than is sent is worth nothing
             idle = [name for name, share in recorded.items() if share < between[name] and share <= sent[name]]
             if not idle:
@@ -334,6 +367,7 @@ class Schedule:
             "fixed": self._fixed,
             "step_seconds": self._step_seconds,
             "saved": self._purse,
+            "allowance": self._allowance,
             "balances": {name: account.balance for name, account in self._sending.items()},
             "tight_until": self._tight_until,
         }
@@ -346,6 +380,7 @@ class Schedule:
         self._fixed = state["fixed"]
         self._step_seconds = state["step_seconds"]
         self._purse = state["saved"]
+        self._allowance = min(self._allowance, state.get("allowance", 0.0))
         self._tight_until = state["tight_until"]
         self._tight = self._tight_until > 0
         self._first = self._stale = True

@@ -32,6 +32,9 @@ T = TypeVar("T")
 AT_LEAST = 20
 """Cheap probes are measured at this multiple of their cadence whatever the budget says."""
 
+ALLOWANCE = 1.0
+"""Seconds that probes may take beyond their budget, once in a training."""
+
 _TRACEBACK_CHARACTERS = 20_000
 
 
@@ -108,6 +111,7 @@ class ProbeSession:
         self._schedule = Schedule(
             {name: _plan(probe.settings, settings.budget, recorder.enabled) for name, probe in self._probes.items()},
             settings.budget,
+            ALLOWANCE,
         )
         self._recorder = FlightRecorder(recorder.steps, sink) if recorder.enabled else None
         self._clock = Stopwatch()
@@ -354,4 +358,6 @@ def _plan(settings: SettingsOfProbe, budget: float | None, recorder: bool) -> Pl
     cheap = settings.cost == "cheap"
     recorded = recorder and settings.recorded and cheap
     at_least = AT_LEAST * settings.every if cheap else 0
-    return Plan(every=settings.every, cost=settings.cost, late=late, recorded=recorded, at_least=at_least)
+    return Plan(
+        every=settings.every, cost=settings.cost, late=late, recorded=recorded, at_least=at_least, first=settings.first
+    )

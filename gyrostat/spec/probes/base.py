@@ -26,6 +26,8 @@ class Probe(Settings):
     conditional: ClassVar[tuple[str, ...]] = ()
     """Metrics of its that only some trainings have, whatever its settings."""
     cost: ClassVar[Cost]
+    first: ClassVar[float | None] = None
+    """What a first measurement is expected to cost, in training steps, where that is less than its class takes."""
     at_start: ClassVar[bool] = True
     """Whether it measures at step 1 too. What makes passes of its own waits for its cadence: a first measurement is the
     dearest, and a short training has no time to pay for it. Under a budget all dear ones wait."""

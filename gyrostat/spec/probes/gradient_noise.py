@@ -16,6 +16,7 @@ class GradientNoiseProbe(Probe):
 
     name: ClassVar[str] = "gradient_noise"
     cost: ClassVar[Cost] = "dear"
+    first: ClassVar[float | None] = 4.0
     at_start: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = (
         "gradient.signal_to_noise",

@@ -12,6 +12,7 @@ class InputGradientProbe(Probe):
 
     name: ClassVar[str] = "input_gradient"
     cost: ClassVar[Cost] = "dear"
+    first: ClassVar[float | None] = 2.0
     at_start: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ("lipschitz.input_gradient_norm", "lipschitz.input_gradient_max")
     every: int = Field(200, ge=1, le=1_000_000)

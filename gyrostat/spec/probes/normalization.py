@@ -26,6 +26,7 @@ class ModesProbe(Probe):
 
     name: ClassVar[str] = "modes"
     cost: ClassVar[Cost] = "dear"
+    first: ClassVar[float | None] = 2.0
     at_start: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ("normalization.output_gap", "normalization.loss_gap")
     every: int = Field(200, ge=1, le=1_000_000)

@@ -14,6 +14,7 @@ class RepresentationProbe(Probe):
 
     name: ClassVar[str] = "representation"
     cost: ClassVar[Cost] = "dear"
+    first: ClassVar[float | None] = 10.0
     at_start: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = (
         "representation.cka_previous",

@@ -182,6 +182,57 @@ def test_what_is_promised_is_measured_though_the_session_alone_breaks_the_budget
     assert set(range(100, 2001, 5)) <= set(sent(due, "cheap")), "what is paid for comes as often as it is set"
 
 
+def test_what_is_promised_is_made_rarer_where_it_costs_too_much() -> None:
+    plans = {"cheap": Plan(every=5, at_least=100), "other": Plan(every=5, at_least=100)}
+    due, spent, elapsed = simulated(Schedule(plans, 0.02), range(1, 20_001), dict.fromkeys(plans, 2.0), fixed=0.02)
+    assert sent(due, "cheap")[-3:] == [18_400, 19_200, 20_000]
+    assert spent[-1] - spent[20] <= 1.25 * 0.02 * (elapsed[-1] - elapsed[20]) * 1.02
+
+
+EARLY_PLANS = {
+    "cheap": Plan(every=5, recorded=True), "dear": Plan(every=50, cost="dear", late=True),
+    "short": Plan(every=200, cost="dear", late=True, first=4),
+}  # fmt: skip
+
+
+def test_an_allowance_gives_a_short_training_what_a_long_one_has() -> None:
+    """600 steps of 15 ms: 0.18 s of budget, which alone buys a few points of the cheap probe and none of the dear."""
+    costs = {"cheap": 0.004, "dear": 0.2, "short": 0.06}
+    alone, spent, _ = simulated(Schedule(EARLY_PLANS, 0.02), range(1, 601), costs, step_seconds=lambda step: 0.015)
+    assert not sent(alone, "dear")
+    assert len(sent(alone, "cheap")) < 60
+    due, spent, elapsed = simulated(
+        Schedule(EARLY_PLANS, 0.02, 1.0), range(1, 40_001), costs, step_seconds=lambda step: 0.015
+    )
+    assert set(range(5, 601, 5)) <= set(sent(due, "cheap"))
+    assert sent(due, "dear")[0] == 250, "after the one that is nearer to its price"
+    assert sent(due, "short")[0] == 200
+    after = [spent[step] - spent[20] - 0.02 * (elapsed[step] - elapsed[20]) for step in range(20, len(spent))]
+    assert 0.5 < max(after) <= 1.0 + 0.204
+
+
+def test_what_a_cheap_probe_will_need_of_an_allowance_is_kept_for_it() -> None:
+    costs = {"cheap": 0.004, "dear": 0.3, "short": 0.06}
+    due, _, _ = simulated(Schedule(EARLY_PLANS, 0.02, 1.0), range(1, 601), costs, step_seconds=lambda step: 0.015)
+    assert set(range(5, 601, 5)) <= set(sent(due, "cheap"))
+
+
+def test_an_allowance_is_given_once_in_a_training() -> None:
+    costs = {"cheap": 0.004, "dear": 0.2, "short": 0.06}
+    first = Schedule(EARLY_PLANS, 0.02, 1.0)
+    simulated(first, range(1, 400), costs, step_seconds=lambda step: 0.015)
+    second = Schedule(EARLY_PLANS, 0.02, 1.0)
+    second.load_state_dict(first.state_dict())
+    _, spent, elapsed = simulated(second, range(400, 1200), costs, step_seconds=lambda step: 0.015)
+    assert spent[-1] - spent[20] <= first.saved + 0.02 * (elapsed[-1] - elapsed[20]) + 0.21
+    cut = Schedule(EARLY_PLANS, 0.02, 1.0)
+    simulated(cut, range(1, 10), costs, step_seconds=lambda step: 0.015)
+    third = Schedule(EARLY_PLANS, 0.02, 1.0)
+    third.load_state_dict(cut.state_dict())
+    due, _, _ = simulated(third, range(10, 300), costs, step_seconds=lambda step: 0.015)
+    assert sent(due, "dear"), "a training that was cut in its warm-up has it still"
+
+
 def test_steps_that_become_longer_buy_more_and_one_very_long_step_does_not() -> None:
     costs = {"cheap": 1.0, "middle": 1.0, "dear": 1e6}
     due, _, _ = simulated(
