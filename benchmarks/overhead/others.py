@@ -102,3 +102,8 @@ def peers() -> dict[str, Variant]:
     """Those that are installed."""
     os.environ.setdefault("WANDB_SILENT", "true")
     return {name: variant for name, (package, variant) in PEERS.items() if importlib.util.find_spec(package)}
+
+
+def missing() -> list[str]:
+    """Those that are not."""
+    return [package for package, _ in PEERS.values() if not importlib.util.find_spec(package)]

@@ -1,5 +1,7 @@
 """This project's probes around a training step."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from benchmarks.overhead.cases import loss_of
 from benchmarks.overhead.others import Step, Variant
 from gyrostat.probes.native import kernels
 from gyrostat.probes.probe_batch import ProbeBatch
+from gyrostat.probes.schedule import EARLY
 from gyrostat.probes.session import ProbeSession
 from gyrostat.spec.probes import PROBES, Probes
 from gyrostat.wire.layout import Layout
@@ -54,12 +57,45 @@ def watched(settings: Probes) -> Variant:
             session.after_update()
             session.end_step({"loss.train": loss.detach()}, epoch=0.0)
 
+        began = time.process_time()
+        while settings.budget is not None and time.process_time() - began < EARLY + 1:
+            step()  # what is given at the start is not what the rest costs
         return step
 
     return make
 
 
-def every(steps: int, *costs: str) -> Probes:
-    """Probes of these costs at every so many steps, without a budget and a recorder."""
-    own = {name: {"every": steps, "enabled": kind.cost in costs} for name, kind in PROBES.items()}
+def without_kernels(make: Variant) -> Variant:
+    """The same where there is no compiler."""
+
+    def without(net: nn.Module, inputs: Tensor, targets: Tensor) -> Step:
+        kernels.prepare(wait=True)
+        library = kernels.library
+
+        def hidden(work: Callable[[], Any]) -> Any:
+            kernels.library = None
+            try:
+                return work()
+            finally:
+                kernels.library = library
+
+        step = hidden(lambda: make(net, inputs, targets))
+        return lambda: hidden(step)
+
+    return without
+
+
+def cheap() -> list[str]:
+    """Names of the cheap probes."""
+    return [name for name, kind in PROBES.items() if kind.cost == "cheap"]
+
+
+def only(*names: str) -> Probes:
+    """These probes at every step."""
+    return every(1, *names)
+
+
+def every(steps: int, *names: str) -> Probes:
+    """These probes at every so many steps, without a budget and a recorder."""
+    own = {name: {"every": steps, "enabled": name in names} for name in PROBES}
     return Probes.model_validate({"budget": None, "recorder": {"enabled": False}, **own})

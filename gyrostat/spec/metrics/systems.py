@@ -28,7 +28,8 @@ METRICS = (
            description="Share of wall time spent in probes since the last frame that holds it."),
     Metric(name="probe.total_overhead", unit="1", axis="run", stage=PROCESS,
            description="Share of wall time spent in probes since the process's first 20 steps, which are warm-up and "
-                       "left out: what `probes.budget` bounds, but for steps at which something looked wrong."),
+                       "left out: what `probes.budget` bounds, but for a training's first second of measuring and for "
+                       "steps at which something looked wrong."),
     Metric(name="probe.memory_bytes", unit="B", axis="run", stage=PROCESS,
            description="Memory that probes keep from one step to the next: tensors of theirs, on host and device, and "
                        "at most 32 MiB of the flight recorder. Looked at with every 1st, 2nd, 4th, 8th ... report of "
