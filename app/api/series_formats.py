@@ -95,12 +95,14 @@ def table(series: Series, aggregate: Sequence[str]) -> Table:
     if series.bucketed and series.rows is not None and series.nonfinite is not None:
         columns["rows"] = Array.from_numpy(np.ascontiguousarray(series.rows, dtype=np.uint32))
         planes = {"": series.values} if len(aggregate) == 1 else _planes(series, aggregate)
+        kept = {kind: _columns(plane) for kind, plane in planes.items()}
+        counts = np.ascontiguousarray(series.nonfinite.T)
         for place, name in enumerate(names):
-            for kind, plane in planes.items():
-                columns[f"{name}:{kind}" if kind else name] = _column(plane[:, place])
-            columns[f"{name}:nonfinite"] = Array.from_numpy(np.ascontiguousarray(series.nonfinite[:, place]))
+            for kind, plane in kept.items():
+                columns[f"{name}:{kind}" if kind else name] = plane[place]
+            columns[f"{name}:nonfinite"] = Array.from_numpy(counts[place])
     else:
-        columns |= {name: _column(series.values[:, place]) for place, name in enumerate(names)}
+        columns |= dict(zip(names, _columns(series.values), strict=True))
     metadata = {"metric": series.metric, "unit": series.unit, "axis": series.axis, "description": series.description}
     return Table.from_arrays(list(columns.values()), names=list(columns), metadata=metadata)
 
@@ -132,11 +134,14 @@ def _planes(series: Series, aggregate: Sequence[str]) -> dict[str, Float32Array]
     return {name: plane for name, plane in planes.items() if name in aggregate and plane is not None}
 
 
-def _column(values: Float32Array) -> Array:
+def _columns(values: Float32Array) -> list[Array]:
+    """The columns of (rows, width) values; null where nothing was measured."""
     absent = is_absent(values)
-    if not absent.any():
-        return Array.from_numpy(np.ascontiguousarray(values))
-    listed: list[float | None] = values.tolist()
-    for place in np.flatnonzero(absent):
-        listed[place] = None
-    return Array(listed, DataType.float32())
+    holes = np.flatnonzero(absent.any(axis=0))
+    columns = [Array.from_numpy(column) for column in np.ascontiguousarray(values.T)]
+    for place in holes.tolist():
+        listed: list[float | None] = values[:, place].tolist()
+        for row in np.flatnonzero(absent[:, place]):
+            listed[row] = None
+        columns[place] = Array(listed, DataType.float32())
+    return columns

@@ -142,15 +142,15 @@ def add_layout(session: Session, run_id: str, attempt: int, added: Layout) -> No
 def layouts(session: Session, run_id: str) -> dict[tuple[int, int], Layout]:
     """Every layout by (attempt, version), oldest first. What sessions that only read have parsed is remembered."""
     known: Recent[tuple[str, int, int], Layout] | None = session.info.get(LAYOUTS)
-    keys = (
-        select(LayoutRow.attempt, LayoutRow.version)
-        .where(LayoutRow.run_id == run_id)
-        .order_by(LayoutRow.attempt, LayoutRow.version)
-    )
-    return {
-        (attempt, version): _kept_layout(session, known, (run_id, attempt, version))
-        for attempt, version in session.execute(keys)
-    }
+    keys = session.execute(_LAYOUT_KEYS, {"run": run_id})
+    return {(attempt, version): _kept_layout(session, known, (run_id, attempt, version)) for attempt, version in keys}
+
+
+_LAYOUT_KEYS = (
+    select(LayoutRow.attempt, LayoutRow.version)
+    .where(LayoutRow.run_id == bindparam("run"))
+    .order_by(LayoutRow.attempt, LayoutRow.version)
+)
 
 
 def _kept_layout(
@@ -322,14 +322,16 @@ class Readable(NamedTuple):
 
 def readable(session: Session, run_id: str, name: str) -> Readable | None:
     """What one needs to know of a metric to read its rows."""
-    query = (
-        select(Metric.id, Metric.name, Metric.unit, Metric.axis, Metric.description, Attempt.number, Attempt.start_step)
-        .join(Attempt, Attempt.run_id == Metric.run_id)
-        .where(Metric.run_id == run_id, Metric.name == name)
-        .order_by(Attempt.number)
-    )
-    rows = session.execute(query).all()
+    rows = session.execute(_READABLE, {"run": run_id, "name": name}).all()
     return Readable(*rows[0][:5], starts=[(number, start) for *_, number, start in rows]) if rows else None
+
+
+_READABLE = (
+    select(Metric.id, Metric.name, Metric.unit, Metric.axis, Metric.description, Attempt.number, Attempt.start_step)
+    .join(Attempt, Attempt.run_id == Metric.run_id)
+    .where(Metric.run_id == bindparam("run"), Metric.name == bindparam("name"))
+    .order_by(Attempt.number)
+)
 
 
 def detector_state(session: Session, run_id: str) -> bytes | None:

@@ -6,11 +6,12 @@ a run's layout may change while it trains.
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, and_, false, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.series import PLANES, Rows, joined, single_rows
@@ -36,7 +37,6 @@ class Place(NamedTuple):
     layout: int
     rows: int
     width: int
-    sealed: bool
 
 
 class Extent(NamedTuple):
@@ -85,15 +85,18 @@ def extents(starts: Sequence[tuple[int, int]], first: int = 0, last: int = END) 
 
 def holdings(session: Session, metric_id: int, shown: Sequence[Extent]) -> list[Holding]:
     """What there is to read, on all levels; the cost hardly grows with the run, since no block's body is touched."""
-    query = (
+    found = session.execute(_holdings(len(shown)), _bound(metric_id, shown))
+    return [Holding(level, attempt, layout, int(rows), width) for level, attempt, layout, rows, width in found]
+
+
+# Statements are made once for each number of extents: forming one takes as long as carrying it out.
+@lru_cache(maxsize=64)
+def _holdings(extents: int) -> Select[*tuple[Any, ...]]:
+    return (
         select(Block.level, Block.attempt, Block.layout, func.sum(Block.rows), func.max(Block.width))
-        .where(Block.metric_id == metric_id, _within(shown))
+        .where(_within(extents))
         .group_by(Block.level, Block.attempt, Block.layout)
     )
-    return [
-        Holding(level, attempt, layout, int(rows), width)
-        for level, attempt, layout, rows, width in session.execute(query)
-    ]
 
 
 def level_to_read(held: Sequence[Holding], points: int | None) -> int:
@@ -111,16 +114,17 @@ def places(session: Session, metric_id: int, shown: Sequence[Extent], level: int
 
     Blocks that are not sealed are not in the next level yet: they are read beside it.
     """
-    query = (
-        select(Block.id, Block.attempt, Block.level, Block.layout, Block.rows, Block.width, Block.sealed)
-        .where(
-            Block.metric_id == metric_id,
-            _within(shown),
-            or_(Block.level == level, and_(Block.level < level, Block.sealed.is_(False))),
-        )
+    return [Place(*row) for row in session.execute(_places(len(shown)), _bound(metric_id, shown) | {"level": level})]
+
+
+@lru_cache(maxsize=64)
+def _places(extents: int) -> Select[*tuple[Any, ...]]:
+    level: BindParameter[int] = bindparam("level")
+    return (
+        select(Block.id, Block.attempt, Block.level, Block.layout, Block.rows, Block.width)
+        .where(_within(extents), or_(Block.level == level, and_(Block.level < level, Block.sealed.is_(False))))
         .order_by(Block.attempt, Block.layout, Block.id)
     )
-    return [Place(*row) for row in session.execute(query)]
 
 
 def raw_places(session: Session, metric_id: int, shown: Sequence[Extent]) -> list[tuple[Place, int, int]]:
@@ -133,25 +137,33 @@ def raw_places(session: Session, metric_id: int, shown: Sequence[Extent]) -> lis
             Block.layout,
             Block.rows,
             Block.width,
-            Block.sealed,
             Block.first_step,
             Block.last_step,
         )
-        .where(Block.metric_id == metric_id, Block.level == 0, _within(shown))
+        .where(_within(len(shown)), Block.level == 0)
         .order_by(Block.attempt, Block.layout, Block.id)
     )
-    return [(Place(*row[:-2]), row[-2], row[-1]) for row in session.execute(query)]
+    return [(Place(*row[:-2]), row[-2], row[-1]) for row in session.execute(query, _bound(metric_id, shown))]
 
 
-def _within(shown: Sequence[Extent]) -> ColumnElement[bool]:
-    """Whether a block holds rows in the extents."""
-    return or_(
-        false(),
-        *(
-            and_(Block.attempt == extent.attempt, Block.last_step >= extent.first, Block.first_step <= extent.last)
-            for extent in shown
-        ),
+def _within(extents: int) -> ColumnElement[bool]:
+    """Whether a block of the metric holds rows in one of so many extents, which `_bound` gives."""
+    inside = (
+        and_(
+            Block.attempt == bindparam(f"attempt{place}"),
+            Block.last_step >= bindparam(f"first{place}"),
+            Block.first_step <= bindparam(f"last{place}"),
+        )
+        for place in range(extents)
     )
+    return and_(Block.metric_id == bindparam("metric"), or_(false(), *inside))
+
+
+def _bound(metric_id: int, shown: Sequence[Extent]) -> dict[str, int]:
+    bound = {"metric": metric_id}
+    for place, extent in enumerate(shown):
+        bound |= {f"attempt{place}": extent.attempt, f"first{place}": extent.first, f"last{place}": extent.last}
+    return bound
 
 
 def parts(
@@ -191,18 +203,18 @@ def _chosen(target: npt.NDArray[np.int64]) -> _Chosen:
 def _blocks(
     session: Session, found: Sequence[Place], chosen: Mapping[tuple[int, int], _Chosen], wanted: Collection[str]
 ) -> Iterator[tuple[Place, LevelBlock]]:
-    """The blocks in their order. Sealed ones never change: sessions that only read remember them, whole columns."""
+    """The blocks in their order. They never change, they are only replaced: sessions that only read remember them."""
     known: Recent[Hashable, LevelBlock] | None = session.info.get(BLOCKS)
     for start in range(0, len(found), BODIES_A_QUERY):
         chunk = found[start : start + BODIES_A_QUERY]
-        at_hand = {place.id: known.get(_key(place, wanted)) for place in chunk if place.sealed} if known else {}
+        at_hand = {place.id: known.get(_key(place, wanted)) for place in chunk} if known else {}
         missing = [place.id for place in chunk if at_hand.get(place.id) is None]
         query = select(Block.id, Block.body).where(Block.id.in_(missing))
         bodies = {row.id: row.body for row in session.execute(query)} if missing else {}
         for place in chunk:
             some = chosen[place.attempt, place.layout]
             block = at_hand.get(place.id)
-            if block is None and known is not None and place.sealed:
+            if block is None and known is not None:
                 block = _decoded(place, bodies[place.id], None, wanted)
                 known.put(_key(place, wanted), block)
             if block is None:
@@ -229,7 +241,7 @@ def _of_columns(block: LevelBlock, columns: npt.NDArray[np.int64]) -> LevelBlock
 
 
 def remembered(limit: int = REMEMBERED_BYTES) -> "Recent[Hashable, LevelBlock]":
-    """What sessions that only read remember of sealed blocks, for their `info` under BLOCKS; at most `limit` bytes."""
+    """What sessions that only read remember of blocks, for their `info` under BLOCKS; at most `limit` bytes."""
     return Recent(limit, _size)
 
 

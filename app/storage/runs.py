@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, cast, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, cast, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -39,7 +39,10 @@ def get(session: Session, run_id: str) -> Run | None:
 
 def revision(session: Session, run_id: str) -> int | None:
     """The run's revision, without the rest of it; None where there is no such run."""
-    return session.scalar(select(Run.revision).where(Run.id == run_id))
+    return session.scalar(_REVISION, {"run": run_id})
+
+
+_REVISION = select(Run.revision).where(Run.id == bindparam("run"))
 
 
 def locked(session: Session, run_id: str) -> Run | None:

@@ -27,10 +27,14 @@ class Cost:
 
 
 class Backend:
-    """`python -m app serve`, on a folder and a port of its own."""
+    """`python -m app serve`, on a folder and a port of its own; `again`: the folder is there already.
 
-    def __init__(self, folder: Path, *, port: int, database_url: str = "") -> None:
-        folder.mkdir(parents=True)
+    Attributes:
+        headers: with the token, for clients.
+    """
+
+    def __init__(self, folder: Path, *, port: int, database_url: str = "", again: bool = False) -> None:
+        folder.mkdir(parents=True, exist_ok=again)
         token = secrets.token_hex(24)
         command = [sys.executable, "-m", "app", "serve", "--port", str(port), "--data", str(folder)]
         environment = {**os.environ, "GYROSTAT_TOKEN": token, "GYROSTAT_DATABASE_URL": database_url}
@@ -38,7 +42,7 @@ class Backend:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         self._watched = psutil.Process(self._process.pid)
-        self._url, self._headers = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {token}"}
+        self._url, self.headers = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {token}"}
         self._http = self._client()
         self._wait_until_ready()
 
@@ -57,13 +61,13 @@ class Backend:
         runs = [self.run(layout) for _ in range(producers)]
         with ThreadPoolExecutor(producers) as threads:
             cpu, began = self._cpu_seconds(), time.perf_counter()
-            for sent in [threads.submit(self._send, run, bodies, kind) for run in runs]:
+            for sent in [threads.submit(self.send, run, bodies, kind) for run in runs]:
                 sent.result()
             took = time.perf_counter() - began
-        return Cost(took, self._settled() - cpu)
+        return Cost(took, self.settled() - cpu)
 
-    def _settled(self, quiet_seconds: float = 1.5) -> float:
-        """The CPU time when nothing is left to merge, as is seen by its standing still."""
+    def settled(self, quiet_seconds: float = 1.5) -> float:
+        """Waits until nothing is left to merge, as is seen by its CPU time standing still; answers that."""
         before, now = -1.0, self._cpu_seconds()
         while now - before > 0.05 * quiet_seconds:
             time.sleep(quiet_seconds)
@@ -83,9 +87,10 @@ class Backend:
         self.close()
 
     def _client(self) -> httpx.Client:
-        return httpx.Client(base_url=self._url, headers=self._headers, timeout=120, trust_env=False)
+        return httpx.Client(base_url=self._url, headers=self.headers, timeout=120, trust_env=False)
 
-    def _send(self, run: str, bodies: Sequence[bytes], kind: str) -> None:
+    def send(self, run: str, bodies: Sequence[bytes], kind: str) -> None:
+        """Sends bodies to a run, one after the other, waiting where the backend asks to."""
         with self._client() as http:
             for body in bodies:
                 while True:

@@ -1,0 +1,5 @@
+"""`python -m benchmarks.read`."""
+
+from benchmarks.read import main
+
+main()
