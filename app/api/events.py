@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from app.deps import READ, DatabaseDep, HubDep, RunDep, TelemetryDep
+from app.deps import READ, CallerDep, DatabaseDep, HubDep, RunDep, TelemetryDep
+from app.guards.tokens import Caller
 from app.services.events import Hub, Notice
 from app.services.telemetry import Telemetry
 from app.storage.database import Database
@@ -18,6 +19,9 @@ router = APIRouter(prefix="/v1", tags=["events"], dependencies=[READ])
 PING_SECONDS = 15
 SEND_SECONDS = 30
 """A reader that takes nothing for so long is let go; it comes back with Last-Event-ID and misses nothing."""
+
+REVOCABLE_SECONDS = 600.0
+"""So long a stream lasts that was opened with a token that can be revoked; its reader comes back where it still may."""
 
 LastEventId = Annotated[
     int | None,
@@ -44,10 +48,10 @@ STREAM: dict[int | str, dict[str, Any]] = {
     "/events", summary="Watch all runs", response_class=EventSourceResponse, responses=STREAM, response_model=None
 )
 async def watch_all(
-    database: DatabaseDep, hub: HubDep, telemetry: TelemetryDep, last_event_id: LastEventId = None
+    database: DatabaseDep, hub: HubDep, telemetry: TelemetryDep, caller: CallerDep, last_event_id: LastEventId = None
 ) -> EventSourceResponse:
     """Events of every run. After a break, `Last-Event-ID` brings what was missed."""
-    return _stream(_watched(database, hub, telemetry, None, last_event_id))
+    return _stream(_watched(database, hub, telemetry, caller, last_event_id))
 
 
 @router.get(
@@ -58,10 +62,15 @@ async def watch_all(
     response_model=None,
 )
 async def watch_run(
-    run_id: RunDep, database: DatabaseDep, hub: HubDep, telemetry: TelemetryDep, last_event_id: LastEventId = None
+    run_id: RunDep,
+    database: DatabaseDep,
+    hub: HubDep,
+    telemetry: TelemetryDep,
+    caller: CallerDep,
+    last_event_id: LastEventId = None,
 ) -> EventSourceResponse:
     """Events of one run. After a break, `Last-Event-ID` brings what was missed; 0 brings everything."""
-    return _stream(_watched(database, hub, telemetry, run_id, last_event_id))
+    return _stream(_watched(database, hub, telemetry, caller, last_event_id, run=run_id))
 
 
 def _stream(events: AsyncIterator[ServerSentEvent]) -> EventSourceResponse:
@@ -69,12 +78,13 @@ def _stream(events: AsyncIterator[ServerSentEvent]) -> EventSourceResponse:
 
 
 async def _watched(
-    database: Database, hub: Hub, telemetry: Telemetry, run: str | None, last: int | None
+    database: Database, hub: Hub, telemetry: Telemetry, caller: Caller, last: int | None, *, run: str | None = None
 ) -> AsyncIterator[ServerSentEvent]:
     with telemetry.viewers.track_inprogress():
         # the first line says that the stream is open, so that a page can tell waiting from broken
         yield ServerSentEvent(comment="watching", retry=1000)
-        async with aclosing(hub.listen(database, run=run, last=last)) as notices:
+        seconds = REVOCABLE_SECONDS if caller.token else None
+        async with aclosing(hub.listen(database, run=run, last=last, seconds=seconds)) as notices:
             async for notice in notices:
                 yield _sent(notice)
 

@@ -48,10 +48,17 @@ class Subscription:
     frames: dict[str, Notice] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     gone: bool = False
+    over: bool = False
+    """Its time is up."""
 
     def concerns(self, run: str) -> bool:
         """Whether it listens to the run."""
         return self.run is None or self.run == run
+
+    def end(self) -> None:
+        """Lets the listener go."""
+        self.over = True
+        self.changed.set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,18 +217,21 @@ class Hub:
         """Whether the service is ending."""
         return self._closed
 
-    async def listen(self, database: Database, *, run: str | None, last: int | None) -> AsyncGenerator[Notice, None]:
-        """Notices of one run or of all, after event `last` (None: from now on), until the service ends.
+    async def listen(
+        self, database: Database, *, run: str | None, last: int | None, seconds: float | None = None
+    ) -> AsyncGenerator[Notice, None]:
+        """Notices of one run or of all, after event `last` (None: from now on), until the service or the time ends.
 
         A reader that falls behind the recent events reads on from the database; nothing piles up for it here.
         """
         subscription = Subscription(run, -1)
         self._subscriptions.add(subscription)
         self._wake.set()
+        end = None if seconds is None else asyncio.get_running_loop().call_later(seconds, subscription.end)
         try:
             await self._ready.wait()
             subscription.last = self._position if last is None else min(last, self._position)
-            while not self._closed:
+            while not self._closed and not subscription.over:
                 for notice in await self._take(database, subscription):
                     yield notice
                 if subscription.gone:
@@ -229,6 +239,8 @@ class Hub:
                     return
                 await subscription.changed.wait()
         finally:
+            if end is not None:
+                end.cancel()
             self._subscriptions.discard(subscription)
 
     async def _take(self, database: Database, subscription: Subscription) -> list[Notice]:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
 
+from app.api import events
 from app.guards.attempts import AT_ONCE
 from app.guards.tokens import COOKIE, is_open
 from app.main import create_app
@@ -169,3 +170,20 @@ def test_who_tries_tokens_is_told_to_wait_and_others_are_not(tmp_path: Path) -> 
         assert "Try again in" in form.text
         assert int(form.headers["retry-after"]) >= 1
         assert httpx.get(f"{url}/v1/runs").status_code == 401, "who sends none tries none"
+
+
+def test_a_stream_ends_after_its_time_and_is_refused_where_the_token_was_revoked(
+    url: str, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "REVOCABLE_SECONDS", 0.5)
+    made = create(admin, "read")
+    with httpx.stream("GET", f"{url}/v1/events", headers=bearer(made["token"]), timeout=30) as stream:
+        lines = list(stream.iter_lines())  # to its end
+    assert ": watching" in lines
+    admin.delete(f"/v1/tokens/{made['id']}")
+    assert httpx.get(f"{url}/v1/events", headers=bearer(made["token"])).status_code == 401
+    with (
+        httpx.stream("GET", f"{url}/v1/events", headers=bearer(TOKEN), timeout=3) as stream,
+        pytest.raises(httpx.ReadTimeout),
+    ):
+        list(stream.iter_lines())  # of one that cannot be revoked it goes on
