@@ -27,6 +27,8 @@ def test_a_token_is_made_shown_once_and_revoked(open_page, address):
     page.get_by_label("Days").fill("7")
     page.get_by_role("button", name="Make a token").click()
     token = page.locator("#made code").inner_text()
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
     assert token.startswith("gyro_")
     row = page.locator("#token-list tbody tr")
     expect(row).to_contain_text("<i>my</i> worker")
