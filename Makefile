@@ -29,7 +29,7 @@ fuzz: $(VENV)/.dev  ## many random specs over the whole space, each trained and 
 	GYROSTAT_FUZZ=$(COUNT) $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal -q tests/combinations
 
 hostile: $(VENV)/.dev  ## 10 000 mutated bodies, and many requests made up from the API's description, against a real backend
-	GYROSTAT_HOSTILE=10000 GYROSTAT_MADE_UP=100 $(BIN)/python -m pytest -q tests/app/api/test_hostile_bodies.py tests/app/api/test_made_up_requests.py
+	GYROSTAT_HOSTILE=10000 GYROSTAT_MADE_UP=100 $(BIN)/python -m pytest -q --timeout=3600 tests/app/api/test_hostile_bodies.py tests/app/api/test_made_up_requests.py
 
 claims: $(VENV)/.dev  ## one study for each claim of the toolkit, through the service; writes docs/claims.md (under 40 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.claims

@@ -66,6 +66,14 @@ def test_every_route_declares_one_scope_or_is_open_to_everybody() -> None:
     assert seen > 60
 
 
+def test_a_worker_and_its_trainings_need_nothing_but_ingest() -> None:
+    sent = [("/v1/workers", ""), ("/v1/workers/{worker_id}", ":heartbeat"), ("/v1/workers/{worker_id}", ":claim")]
+    sent += [("/v1/runs/{run_id}", f"/{kind}") for kind in ("frames", "layout", "events")]
+    assert {path + action: SCOPE_OF["post", path + action] for path, action in sent} == {
+        path + action: ["ingest"] for path, action in sent
+    }
+
+
 def test_what_changes_something_never_asks_for_read_alone() -> None:
     looking = {("post", "/v1/query"), ("post", "/v1/runs:validate"), ("post", "/v1/rules:backtest")}
     for (method, path), scopes in SCOPE_OF.items():
