@@ -19,6 +19,9 @@ from typing import Any, ClassVar
 
 from gyrostat.spec.checks import Problem
 
+MAX_PATH = 300
+"""Characters of a problem's path that are told: a caller may have made it up."""
+
 
 class AppError(Exception):
     """A failure that the caller shall hear of. `kind` ends the problem's `type` URI."""
@@ -46,7 +49,7 @@ class AppError(Exception):
             **self.extra,
         }
         if self.problems:
-            document["problems"] = [asdict(problem) for problem in self.problems]
+            document["problems"] = [asdict(problem) | {"path": problem.path[:MAX_PATH]} for problem in self.problems]
         return document
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from app.errors import StorageFull
+from app.errors import Invalid, StorageFull
+from gyrostat.spec.checks import Problem
 from tests.app.control import served
 
 
@@ -93,6 +94,11 @@ def test_a_failure_that_passes_says_when_to_come_back(client: httpx.Client) -> N
     answer = client.get("/full")
     problem(answer, 507, "storage-full")
     assert answer.headers["retry-after"] == "30"
+
+
+def test_an_answer_does_not_grow_with_the_names_that_were_made_up() -> None:
+    problem = Problem(path="x" * 100_000, value=None, message="is not declared", mend="declare it")
+    assert len(str(Invalid("1 column", problems=[problem]).document())) < 1000
 
 
 def test_a_foreign_name(client: httpx.Client) -> None:
