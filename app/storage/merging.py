@@ -7,7 +7,7 @@ transaction holds the run's row, as frames do: of rows at one step the one that 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ from gyrostat.wire.values import Float32Array
 
 MANY = 16
 """So many small blocks are merged into one even where it is not full yet."""
-AT_ONCE = 512
+AT_ONCE, VALUES_AT_ONCE = 512, 1 << 22
+"""Blocks, and values, that one merge reads at most, unless the first block alone has more."""
 
 
 class Raced(Exception):
@@ -154,10 +155,15 @@ _DUE = (
 )
 _OF_GROUP = and_(*(column == bindparam(f"of_{column.name}") for column in _KEY))
 _SMALL = (
-    select(_block.c.id, _block.c.width, _block.c.body)
+    select(_block.c.id, _block.c.rows * _block.c.width)
     .where(_OF_GROUP, _block.c.sealed.is_(False))
     .order_by(_block.c.id)
     .limit(AT_ONCE)
+)
+_BODIES = (
+    select(_block.c.id, _block.c.width, _block.c.body)
+    .where(_block.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(_block.c.id)
 )
 # the newest by its first step: to look at all of them would cost more the longer the run is
 _SEALED_TO = (
@@ -191,7 +197,8 @@ def plan(session: Session, group: Group) -> Merge | None:
     run_id = connection.scalar(_RUN_OF, this)
     if run_id is None:  # deleted: its blocks go, too
         return None
-    found = connection.execute(_SMALL, this).all()
+    ids = taken_together(connection.execute(_SMALL, this).all())
+    found = connection.execute(_BODIES, {"ids": ids}).all() if ids else []
     if not found:
         return None
     rows = _merged_raw(found) if group.level == 0 else _merged_coarse(found)
@@ -205,6 +212,12 @@ def plan(session: Session, group: Group) -> Merge | None:
         rest=None if rest is None else _made(rest),
         above=_above(sealed) if sealed else None,
     )
+
+
+def taken_together(small: Sequence[Any]) -> list[int]:
+    """Ids of as many blocks, of (id, values) in order, as one merge reads: so its memory is bounded."""
+    ends = accumulate(values for _, values in small)
+    return [block_id for (block_id, values), end in zip(small, ends, strict=True) if end <= max(VALUES_AT_ONCE, values)]
 
 
 def carry_out(session: Session, merge: Merge) -> None:

@@ -77,6 +77,14 @@ def test_few_small_blocks_are_left_alone_and_many_become_one(database: Database)
     assert _blocks(database) == [(0, False, merging.MANY)]
 
 
+def test_a_merge_reads_no_more_than_it_may_hold() -> None:
+    most = merging.VALUES_AT_ONCE
+    assert merging.taken_together([]) == []
+    assert merging.taken_together([(5, most - 1), (7, 1), (8, 1), (9, 1)]) == [5, 7]
+    assert merging.taken_together([(5, 2 * most), (7, 1)]) == [5]
+    assert merging.taken_together([(5, 1), (7, 2 * most), (8, 1)]) == [5]
+
+
 def test_what_was_merged_is_written_anew_only_when_as_much_has_come_again(sqlite_database: Database) -> None:
     sender, sums = start(sqlite_database), []
     for step in range(320):
