@@ -105,7 +105,7 @@ class Backend:
         return float(times.user + times.system)
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
                 if self._http.get("/readyz").status_code == 200:
