@@ -39,10 +39,18 @@ def main(argv: list[str] | None = None) -> int:
         tried = [_tried(one, runs, began) for one in chosen]
     outcomes = [outcome for outcome in tried if outcome is not None]
     broken = len(tried) - len(outcomes)
-    minutes = (time.monotonic() - began) / 60
+    minutes = _altogether(folder, (time.monotonic() - began) / 60)
     write(outcomes, runs=runs.count, minutes=minutes, docs=Path(options.docs), whole=not options.only and not broken)
     print(f"{runs.count} runs in {minutes:.1f} minutes; {broken} studies could not be carried out")
     return 1 if broken else 0
+
+
+def _altogether(folder: Path, minutes: float) -> float:
+    """Minutes of this start and of those before it that were cut, which the folder remembers."""
+    file = folder / "claims-minutes"
+    total = minutes + (float(file.read_text()) if file.exists() else 0.0)
+    file.write_text(str(total))
+    return total
 
 
 def _tried(one: Study, runs: Runs, began: float) -> Outcome | None:
