@@ -3,14 +3,13 @@ PORT ?= 8000
 DATA ?= var
 PYTHON ?= python3
 JOBS ?= 2
-COUNT ?= 5000
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 TORCH := 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz hostile claims check bench format browser clean
+.PHONY: help run demo test fuzz hostile soak claims check bench format browser clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,11 +24,16 @@ demo: $(VENV)/.run  ## as run, and start one healthy and one sick training
 test: check browser  ## everything that CI runs
 	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal --durations=20
 
+fuzz: COUNT ?= 5000
 fuzz: $(VENV)/.dev  ## many random specs over the whole space, each trained and resumed (COUNT=5000)
 	GYROSTAT_FUZZ=$(COUNT) $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal -q tests/combinations
 
 hostile: $(VENV)/.dev  ## 10 000 mutated bodies, and many requests made up from the API's description, against a real backend
 	GYROSTAT_HOSTILE=10000 GYROSTAT_MADE_UP=100 $(BIN)/python -m pytest -q --timeout=3600 tests/app/api/test_hostile_bodies.py tests/app/api/test_made_up_requests.py
+
+soak: COUNT ?= 1000
+soak: $(VENV)/.dev  ## schedules of faults (kills, cuts, full disks, bad networks), and where every frame of them is (COUNT=1000)
+	$(BIN)/python -m tests.faults --count $(COUNT) --jobs $(JOBS)
 
 claims: $(VENV)/.dev  ## one study for each claim of the toolkit, through the service; writes docs/claims.md (under 40 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.claims

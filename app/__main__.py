@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from app import logs
+from app.deps import Clock, utc_now
 from app.errors import AppError
 from app.main import create_app
 from app.settings import AppSettings
@@ -35,9 +36,9 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def make_server(settings: AppSettings) -> Server:
-    """A server of the backend, not yet running."""
-    app = create_app(settings)
+def make_server(settings: AppSettings, *, clock: Clock = utc_now) -> Server:
+    """A server of the backend, not yet running; `clock` gives the time that states and leases go by."""
+    app = create_app(settings, clock=clock)
     config = uvicorn.Config(
         app,
         host=settings.host,

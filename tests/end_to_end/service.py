@@ -46,12 +46,17 @@ class Service:
         self.backend: subprocess.Popen[bytes] | None = None
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self.http = httpx.Client(base_url=self.url, timeout=20.0)
+        self.program: tuple[str, ...] = ("app", "serve")
 
-    def start_backend(self) -> None:
+    def start_backend(self, within: float = 40) -> None:
+        self.launch_backend()
+        eventually(self.is_ready, within=within)
+
+    def launch_backend(self) -> None:
+        """Starts it and waits for nothing."""
         self.backend = self._start(
-            "backend", "app", "serve", "--host", "127.0.0.1", "--port", str(self.port), "--data", str(self.folder)
+            "backend", *self.program, "--host", "127.0.0.1", "--port", str(self.port), "--data", str(self.folder)
         )
-        eventually(self._is_ready, within=40)
 
     def start_worker(self, name: str = "one", *, slots: int = 1, data: Path | None = None) -> None:
         self.workers[name] = self._start(
@@ -132,7 +137,7 @@ class Service:
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
         return answer.json()
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         assert self.backend is not None
         assert self.backend.poll() is None, f"the backend ended:\n{self.logs()}"
         try:
