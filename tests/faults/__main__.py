@@ -7,15 +7,18 @@ each to `--results`; seeds that are in there already are not played again, so th
 
 import argparse
 import json
-import queue
+import multiprocessing
+import multiprocessing.util
+import os
 import shutil
 import sys
 import tempfile
-import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,44 +79,46 @@ def played(seed: int, database: Database, server: PostgresServer | None, folder:
 
 
 class Soak:
-    """Plays what is waiting, several at once, each with a PostgreSQL of its own."""
+    """Plays schedules, several at once, each in a process of its own with a PostgreSQL of its own."""
 
-    def __init__(self, results: Path, waiting: list[tuple[int, Database]], keep: bool) -> None:
+    def __init__(self, results: Path, *, keep: bool) -> None:
         self._results, self._keep = results, keep
-        self._waiting: queue.SimpleQueue[tuple[int, Database]] = queue.SimpleQueue()
-        for each in waiting:
-            self._waiting.put(each)
-        self._lock = threading.Lock()
 
-    def run(self, jobs: int) -> None:
-        threads = [threading.Thread(target=self._work) for _ in range(jobs)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    def run(self, waiting: list[tuple[int, Database]], jobs: int) -> None:
+        """All of them; on Ctrl-C, which reaches this process alone, those that are being played and no others."""
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=os.setsid) as pool:
+            playing = {pool.submit(_play, seed, database, self._keep) for seed, database in waiting}
+            try:
+                while playing:
+                    done, playing = wait(playing, return_when=FIRST_COMPLETED)
+                    self._write(done)
+            except KeyboardInterrupt:
+                print("those at hand are played to their end; the same command goes on from there", flush=True)
+                self._write({each for each in playing if not each.cancel()})
 
-    def _work(self) -> None:
-        with ExitStack() as stack:
-            server: PostgresServer | None = None
-            while True:
-                try:
-                    seed, database = self._waiting.get_nowait()
-                except queue.Empty:
-                    return
-                if database == "postgresql" and server is None:
-                    server = stack.enter_context(postgres())
-                self._play(seed, database, server if database == "postgresql" else None)
-
-    def _play(self, seed: int, database: Database, server: PostgresServer | None) -> None:
-        folder = Path(tempfile.mkdtemp(prefix=f"gyrostat-faults-{database}-{seed}-"))
-        found = played(seed, database, server, folder)
-        if self._keep or found["wrong"]:
-            found["folder"] = str(folder)
-        else:
-            shutil.rmtree(folder)
-        with self._lock, self._results.open("a") as file:
-            file.write(json.dumps(found) + "\n")
+    def _write(self, played: Iterable[Future[dict[str, Any]]]) -> None:
+        for found in (each.result() for each in played):
+            with self._results.open("a") as file:
+                file.write(json.dumps(found) + "\n")
             _tell(found)
+
+
+def _play(seed: int, database: Database, keep: bool) -> dict[str, Any]:
+    folder = Path(tempfile.mkdtemp(prefix=f"gyrostat-faults-{database}-{seed}-"))
+    found = played(seed, database, _own_server() if database == "postgresql" else None, folder)
+    if keep or found["wrong"]:
+        found["folder"] = str(folder)
+    else:
+        shutil.rmtree(folder)
+    return found
+
+
+@cache
+def _own_server() -> PostgresServer:
+    """This process's; gone when the process ends."""
+    stack = ExitStack()
+    multiprocessing.util.Finalize(None, stack.close, exitpriority=1)
+    return stack.enter_context(postgres())
 
 
 def _tell(found: dict[str, Any]) -> None:
@@ -166,7 +171,7 @@ def main() -> int:
         known = {(found["seed"], found["database"]) for found in _read(options.results)}
         wanted = [each for each in wanted if each not in known]
     try:
-        Soak(options.results, wanted, keep=options.seed is not None).run(options.jobs if options.seed is None else 1)
+        Soak(options.results, keep=options.seed is not None).run(wanted, options.jobs)
     except NoServer as error:
         print(f"no PostgreSQL here: {error}; choose --database sqlite", file=sys.stderr)
         return 2

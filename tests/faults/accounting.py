@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from tests.faults import journal
 from tests.faults.journal import Acknowledged, Closed, Declared, Emitted, Entry, Refused, Told
 from tests.faults.stored import Rows, Spooled, Stored
 
@@ -87,7 +86,8 @@ def settled(stored: Stored) -> list[str]:
 
 def alerts(stored: Stored) -> list[str]:
     """Alerts that were raised twice."""
-    twice = [rule for rule, times in Counter(stored.standing).items() if times > 1]
+    standing = Counter(alert.rule for alert in stored.alerts if alert.state != "resolved")
+    twice = [rule for rule, times in standing.items() if times > 1]
     return [f"{rule}: more than one alert stands" for rule in twice] + [
         f"{rule}: an alert was not opened exactly once" for rule in stored.reopened
     ]
@@ -229,4 +229,8 @@ def _of(life: list[Entry], kind: type[Any]) -> Iterator[Any]:
     return (entry for entry in life if isinstance(entry, kind))
 
 
-__all__ = ["Account", "account", "alerts", "exported", "journal", "settled"]
+def frames_stored(incarnations: Iterable[list[Entry]], stored: Stored) -> tuple[list[Emitted], dict[int, list[str]]]:
+    """The frames that are stored, and the names of each version of their layout."""
+    lives = list(incarnations)
+    frames = [frame for life in lives for frame in _of(life, Emitted) if _is_stored(frame, stored.rows)]
+    return frames, {entry.version: entry.names for life in lives for entry in _of(life, Declared)}

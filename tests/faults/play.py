@@ -15,6 +15,7 @@ from tests.faults.inflict import STRANGER, inflict
 from tests.faults.schedule import Schedule
 from tests.faults.stage import Actor, Stage
 from tests.faults.stored import Spooled, Stored, spooled
+from tests.faults.undisturbed import Undisturbed
 
 CALM = {200, 201, 503, 507, 429}
 """Statuses that a sound backend answers sound messages with. 422 is one of them only out of order."""
@@ -51,7 +52,7 @@ def play(schedule: Schedule, folder: Path, postgres: PostgresServer | None) -> O
         total = Account()
         for made in _accounts(stage, settled=True):
             total.add(made)
-        total.wrong += _exports(stage) + stage.wrong + _statuses(stage)
+        total.wrong += _exports(stage) + _alerts(stage) + stage.wrong + _statuses(stage)
         _stop(stage)
         reader = stage.reader()
         total.wrong += reader.check()
@@ -102,6 +103,23 @@ def _exports(stage: Stage) -> list[str]:
         table = pyarrow.parquet.read_table(io.BytesIO(answer.content))
         differing = accounting.exported(actor.entries(), reader.of_run(actor.run), table)
         wrong += [f"producer {actor.number}: {found}" for found in differing]
+    reader.close()
+    return wrong
+
+
+def _alerts(stage: Stage) -> list[str]:
+    """Alerts that are not those of a run without faults; a shuffled one is judged in another order."""
+    wrong = []
+    reader, undisturbed = stage.reader(), Undisturbed(stage.folder)
+    for actor in stage.actors:
+        if actor.run is None or actor.producing.shuffled:
+            continue
+        stored = reader.of_run(actor.run)
+        expected = undisturbed.alerts(*accounting.frames_stored(actor.entries(), stored))
+        stage.counts["alerts"] += len(expected)
+        if stored.alerts != expected:
+            wrong.append(f"producer {actor.number}: its alerts are {stored.alerts}, without faults {expected}")
+    undisturbed.close()
     reader.close()
     return wrong
 

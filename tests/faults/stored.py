@@ -10,7 +10,7 @@ import zlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,6 +24,16 @@ Rows = dict[str, dict[int, list[Bits]]]
 KIND_PLAIN = 2
 
 
+class Raised(NamedTuple):
+    """An alert, but for what depends on the time of day."""
+
+    rule: str
+    state: str
+    onset: int | None
+    opened: int | None
+    resolved: int | None
+
+
 @dataclass
 class Stored:
     """Everything that the database holds of a run.
@@ -32,7 +42,7 @@ class Stored:
         rows: as measured. counts: rows by metric, as the catalogue has them.
         producers: who sent messages. missing: ranges of message numbers that never came, by producer.
         events: numbers that the `log` events carry, in order.
-        standing: rules of the alerts that are not resolved. reopened: those of alerts not opened exactly once.
+        alerts: those that were judged from frames. reopened: rules of alerts that were not opened exactly once.
     """
 
     rows: Rows = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
@@ -40,7 +50,7 @@ class Stored:
     producers: list[str] = field(default_factory=list)
     missing: dict[str, Any] = field(default_factory=dict)
     events: list[int] = field(default_factory=list)
-    standing: list[str] = field(default_factory=list)
+    alerts: list[Raised] = field(default_factory=list)
     reopened: list[str] = field(default_factory=list)
 
 
@@ -93,9 +103,12 @@ class Reader:
         stored.missing = {name: gaps for name, text in producers if (gaps := _json(text))}
         events = self.query("select data from event where run_id = ? and kind = 'log' order by id", run)
         stored.events = [int(_json(data)["number"]) for (data,) in events]
-        stored.standing = [rule for (rule,) in self.query(
-            "select rule from alert where run_id = ? and state <> 'resolved'", run
-        )]  # fmt: skip
+        raised = self.query(
+            """select rule, state, onset_step, opened_step, resolved_step from alert
+               where run_id = ? and kind <> 'worker_lost'""",
+            run,
+        )
+        stored.alerts = sorted((Raised(*row) for row in raised), key=str)
         stored.reopened = [rule for (rule,) in self.query(
             """select alert.rule from alert join alert_change on alert_id = alert.id
                where run_id = ? and alert_change.kind = 'opened' group by alert.id, alert.rule having count(*) <> 1""",

@@ -15,7 +15,7 @@ from gyrostat.stream.spool import Spool
 from tests.faults import measured, stored
 from tests.faults.accounting import ABSENT, Account, account, alerts, exported, settled
 from tests.faults.journal import Acknowledged, Closed, Declared, Emitted, Entry, Journal, Told, read
-from tests.faults.stored import Spooled, Stored
+from tests.faults.stored import Raised, Spooled, Stored
 
 NAMES = ["a", "b", "c"]
 
@@ -150,7 +150,8 @@ def test_every_harm_is_found(harm: Callable[[Stored], None], found: str) -> None
 def test_gaps_and_alerts_raised_twice_are_found() -> None:
     there = kept(range(1, 3))
     assert settled(there) == alerts(there) == []
-    there.missing, there.standing, there.reopened = {"1-ab": [[3, 4]]}, ["loss_spike", "loss_spike"], ["non_finite"]
+    there.missing, there.reopened = {"1-ab": [[3, 4]]}, ["non_finite"]
+    there.alerts = 2 * [Raised("loss_spike", "open", 1, 2, None)] + 2 * [Raised("divergence", "resolved", 1, 2, 3)]
     assert len(settled(there)) == 1
     assert len(alerts(there)) == 2
 
