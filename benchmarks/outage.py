@@ -6,20 +6,20 @@ the figure is the time from the first message to the last acknowledgement, detec
 """
 
 import argparse
-import os
-import signal
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 
-from benchmarks.ingest import Backend, batches, layout
+from benchmarks.ingest.bodies import WATCHED, batches, layout
 from gyrostat.stream.spool import Spool
 from gyrostat.stream.stream import Stream, sync
 from gyrostat.stream.transport import HttpTransport
 from gyrostat.wire.pending import PendingFrame
+from tests.end_to_end.service import Service, running
 
 FRAMES_A_SECOND, FRAMES_A_MESSAGE = 5, 3
 DRAIN_SECONDS = 600
@@ -28,9 +28,9 @@ DRAIN_SECONDS = 600
 def spool_of_outage(folder: Path, seconds: float) -> tuple[int, int]:
     """A spool as the outage leaves it; frames and points in it."""
     stream = Stream(spool=Spool(folder), transport=None, run="outage", attempt=1, flush_seconds=3600)
-    stream.layout(layout())
+    stream.layout(layout(WATCHED))
     steps = round(seconds * FRAMES_A_SECOND)
-    for batch in batches(steps):
+    for batch in batches(steps, 30, WATCHED):
         metrics = [column.metric for column in batch.columns]
         width = batch.columns[0].values.shape[1]
         slices = {metric: (i * width, (i + 1) * width) for i, metric in enumerate(metrics)}
@@ -48,23 +48,27 @@ def spool_of_outage(folder: Path, seconds: float) -> tuple[int, int]:
     return ledger.spooled.frames, ledger.spooled.points
 
 
-def drain(backend: Backend, folder: Path) -> float:
+def drain(service: Service, folder: Path) -> float:
     """Seconds until the backend has acknowledged all of it."""
-    run = backend.new_run()
+    run = service.http.post("/v1/runs", json={"attached": True}).raise_for_status().json()["id"]
     began = time.perf_counter()
-    transport = HttpTransport(f"http://127.0.0.1:{backend.http.base_url.port}")
-    ledger = sync(folder, transport, run, 1, timeout=DRAIN_SECONDS)
+    ledger = sync(folder, HttpTransport(service.url), run, 1, timeout=DRAIN_SECONDS)
     took = time.perf_counter() - began
     assert ledger.acknowledged == ledger.inherited, ledger
     return took
 
 
-def restart(folder: Path) -> tuple[Backend, float]:
-    """A backend on data that a killed one left, and the seconds until it answers a request that reads the database."""
+def restart(service: Service) -> float:
+    """Seconds from the start of a backend that was killed until it answers a request that reads the database."""
+    service.kill_backend()
     began = time.perf_counter()
-    backend = Backend(folder)
-    backend.http.get("/v1/runs").raise_for_status()
-    return backend, time.perf_counter() - began
+    service.launch_backend()
+    while True:
+        try:
+            service.http.get("/v1/runs").raise_for_status()
+            return time.perf_counter() - began
+        except httpx.TransportError:
+            time.sleep(0.01)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -74,18 +78,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        (root / "data").mkdir()
         frames, points = spool_of_outage(root / "spool", 60 * options.minutes)
-        backend = Backend(root / "data")
-        took = drain(backend, root / "spool")
-        seconds = []
-        for _ in range(options.restarts):
-            os.kill(backend.process.pid, signal.SIGKILL)
-            backend.process.wait()
-            backend.http.close()
-            backend, answered = restart(root / "data")
-            seconds.append(answered)
-        backend.close()
+        with running(root / "data") as service:
+            took = drain(service, root / "spool")
+            seconds = [restart(service) for _ in range(options.restarts)]
     print(f"{options.minutes:g} minutes without a backend, {frames} frames of {points} points: drained in {took:.1f} s")
     print(f"from the start of a killed backend to its first answer: {statistics.median(seconds):.2f} s, "
           f"at most {max(seconds):.2f} s of {len(seconds)}")  # fmt: skip
