@@ -1,6 +1,7 @@
 """What each kind of fault does to a stage. Each leaves everything running again."""
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable
 
@@ -116,7 +117,7 @@ def _backend_stopped(stage: Stage, fault: Fault) -> None:
     service = _one(stage, fault)
     assert service.backend is not None
     service.backend.terminate()
-    if status := service.backend.wait(WITHIN):
+    if (status := service.backend.wait(WITHIN)) not in (0, -signal.SIGTERM):
         stage.wrong.append(f"a backend that was told to end did so with status {status}")
     time.sleep(fault.amount)
     stage.restart(service)

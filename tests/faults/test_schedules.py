@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.databases import NoServer, PostgresServer
-from tests.faults import __main__ as soak
+from tests.faults import soak
 from tests.faults.play import play
 from tests.faults.schedule import DATABASES, FATES, FAULTS, POSTGRESQL_FAULTS, Database, drawn
 
