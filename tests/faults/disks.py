@@ -12,7 +12,7 @@ FILLER = "filler"
 
 def can_mount() -> bool:
     """Whether a file system of one's own can be had here: that takes root."""
-    return os.geteuid() == 0 and shutil.which("mount") is not None and _works()
+    return os.geteuid() == 0 and bool(shutil.which("mount") and shutil.which("unshare")) and _works()
 
 
 def _works() -> bool:
