@@ -6,6 +6,7 @@ that a backend that is away holds nothing up; whoever sends what is in the folde
 """
 
 import json
+import logging
 import secrets
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from gyrostat.wire import codec
 from gyrostat.wire.frame import MAX_STEP
 from gyrostat.wire.layout import Wire
 from gyrostat.wire.messages import Acknowledgement
+
+logger = logging.getLogger(__name__)
 
 FILE = "run.json"
 
@@ -90,9 +93,15 @@ class Attached:
             raise ValueError(f"{path} does not say what run it is of: {error}") from error
 
     def registered(self, run: str, attempt: int) -> Self:
-        """The same, once the backend has made the run; written down, so that no other is made later."""
+        """The same, once the backend has made the run; written down, so that it need not be asked for again.
+
+        On a full disk it is not, as sending is what makes room there: the key brings the same run again.
+        """
         known = replace(self, run=run, attempt=attempt)
-        known._write()
+        try:
+            known._write()
+        except OSError as error:
+            logger.warning("cannot note in %s that its run is %s: %s", self.folder, run, error)
         return known
 
     def _write(self) -> None:

@@ -1,5 +1,6 @@
 """What the stream promises while things are killed, missing or full: real processes, sockets and file systems."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gyrostat.stream.attached import Attached
 from gyrostat.stream.ledger import Count
 from gyrostat.stream.spool import Spool
 from gyrostat.stream.stream import Stream, sync
@@ -220,6 +222,20 @@ def test_on_a_full_disk_training_goes_on_and_the_stream_recovers(
     assert kinds == ["checkpoint", "finished"]
     told = [event.data for event in store.events() if event.kind == "loss_ledger"][-1]
     assert told["dropped"]["disk_error"]["frames"] == ledger.dropped["disk_error"].frames
+
+
+def test_a_run_that_a_full_disk_cannot_note_is_sent_to_all_the_same(small_disk: Path) -> None:
+    """Sending is what makes room on a disk that the spool itself has filled."""
+    attached = Attached.made(small_disk / "training", {"attached": True}, server="http://127.0.0.1:9")
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    assert attached.registered("run-1", 3).run == "run-1"
+    assert Attached.read(attached.folder) == attached
+    filler.unlink()
+    assert Attached.read(attached.folder).registered("run-1", 3) == Attached.read(attached.folder)
+    assert Attached.read(attached.folder).attempt == 3
 
 
 def test_a_whole_training_in_its_own_process_balances_its_books(backend: Backend, tmp_path: Path) -> None:
