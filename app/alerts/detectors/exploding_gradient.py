@@ -152,7 +152,8 @@ class ExplodingGradient(Detector):
 
 
 def _global_norm(norms: np.ndarray) -> float | None:
-    known = norms[~np.isnan(norms) | reading.broken(norms)].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN may be among them
+        known = norms[~np.isnan(norms) | reading.broken(norms)].astype(np.float64)
     return float(np.sqrt(np.square(known).sum())) if len(known) else None
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 
+from app.alerts.detectors.exploding_gradient import _global_norm
 from gyrostat.spec.presets import PRESETS
 from tests.app.alerts.streams import MATRICES, PARAMETERS, context, frame, judge
 
@@ -72,3 +73,8 @@ def test_where_the_run_clips_it_is_a_warning() -> None:
 def test_one_explosion_is_kept_out_of_the_baseline() -> None:
     changes = judge("exploding_gradient", _norms([20.0] * 10 + [1e6] * 70 + [20.0] * 25 + [1e6]))
     assert [c.change for c in changes] == ["opened", "resolved", "opened"]
+
+
+def test_the_norm_over_a_signalling_nan_is_nan_without_a_warning() -> None:
+    norms = np.array([0x3F800000, 0x7F800001], dtype="<u4").view("<f4")
+    assert np.isnan(_global_norm(norms))
