@@ -3,8 +3,9 @@
 Cost is CPU time in units of one forward and backward pass of the same batch, timed beside each measurement; one torch
 thread. Every few steps of momentum descent on its batch a net is measured by this project's curvature probe, which goes
 on from its last measurement, and at the end by what else is installed, which starts anew as it always does: PyHessian
-(power iteration), curvlinops with SciPy's eigsh, hessian-eigenthings (Lanczos). The errors are against a long Lanczos
-run, and for traces against many products, in units of the reference's own value. The nets are `benchmarks.overhead`'s.
+(power iteration), curvlinops with SciPy's eigsh, hessian-eigenthings (Lanczos); `pip install --no-deps pyhessian
+curvlinops-for-pytorch hessian-eigenthings` is enough for them. The errors are against a long Lanczos run, and for
+traces against many products, in units of the reference's own value. The nets are `benchmarks.overhead`'s. Ten minutes.
 """
 
 import argparse
@@ -165,52 +166,74 @@ def peer(problem: Problem, package: str, measure: Callable[[Problem], Any], unit
     return Found(spent / unit, value, total)
 
 
-def reference(problem: Problem, products: int) -> tuple[float, float, float]:
-    """Largest eigenvalue, trace, and the standard error of that."""
-    with undisturbed(problem.net):
-        graph = GradientGraph(problem.loss(), problem.parameters())
-        gradient = graph.gradient
-        length = len(gradient)
-        with torch.no_grad():
-            start = random_vector(length, gradient, seed=77)
-            found = lanczos(graph.product, start, tolerance=1e-3, max_products=products)
-            space = Subspace(graph.product, gradient, length, 32)
-            space.extend(start)
-            space.refine(0, tolerance=1e-3, max_products=products // 3)
-            signs = [random_signs(length, gradient, seed=seed) for seed in range(products // 2)]
-            total = trace(graph.product, space, signs)
-    return found.value, float(total.total), float(total.error)
+def reference(problem: Problem, start: Tensor | None, products: int) -> tuple[float, Tensor]:
+    """Largest eigenvalue and its vector, by a run of its own from its own last vector and something random."""
+    with undisturbed(problem.net), torch.no_grad():
+        with torch.enable_grad():
+            graph = GradientGraph(problem.loss(), problem.parameters())
+        fresh = random_vector(len(graph.gradient), graph.gradient, seed=77)
+        start = fresh if start is None else torch.add(start, fresh, alpha=0.3)
+        found = lanczos(graph.product, start, tolerance=5e-3, max_products=products)
+    assert found.vector is not None, "a product was not finite: the training has diverged"
+    return found.value, found.vector
+
+
+def reference_trace(problem: Problem, vector: Tensor, products: int) -> tuple[float, float]:
+    """The trace and its standard error; the vector is one on which it is exact."""
+    with undisturbed(problem.net), torch.no_grad():
+        with torch.enable_grad():
+            graph = GradientGraph(problem.loss(), problem.parameters())
+        space = Subspace(graph.product, vector, len(vector), 4)
+        space.extend(vector)
+        signs = [random_signs(len(vector), vector, seed=1000 + seed) for seed in range(products)]
+        total = trace(graph.product, space, signs)
+    return float(total.total), float(total.error)
+
+
+def train(problem: Problem, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    for _ in range(steps):
+        optimizer.zero_grad()
+        problem.loss().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def own(problem: Problem, options: argparse.Namespace) -> tuple[dict[str, str], str, Tensor, float, float]:
+    """This project's cells and its trace; the last reference's vector and value, and the last unit in seconds."""
+    optimizer = torch.optim.SGD(problem.net.parameters(), lr=options.rate, momentum=0.9)
+    network = Network(problem.net, optimizer, probe_loss=problem.loss)
+    alone = CurvatureProbe(trace_samples=0, along_gradient=False)
+    probes = {ALONE: Curvature(alone, network), EVERYTHING: Curvature(CurvatureProbe(), network)}
+    costs: dict[str, list[float]] = {name: [] for name in probes}
+    errors: dict[str, list[float]] = {name: [] for name in probes}
+    told, vector = "", None
+    train(problem, optimizer, options.before)
+    for number in range(options.measurements):
+        train(problem, optimizer, options.every)
+        unit = one_pass(problem)
+        true, vector = reference(problem, vector, options.products)
+        for name, probe in probes.items():
+            spent, found = seconds(probe.after_update)
+            if options.verbose:
+                print(
+                    f"  {name}: {spent / unit:.1f}, {float(found['curvature.sharpness']):.4g} of {true:.4g}", flush=True
+                )
+            if number:  # the first one starts cold
+                costs[name].append(spent / unit)
+                errors[name].append(abs(float(found["curvature.sharpness"]) / true - 1))
+        told = f"{float(found['curvature.trace']):.3g} ± {float(found['curvature.trace_error']):.2g}"
+    cells = {
+        name: f"{statistics.median(of):.1f} [{min(of):.1f}-{max(of):.1f}] ({max(errors[name]):.1%} at most)"
+        for name, of in costs.items()
+    }
+    assert vector is not None, "there has to be a measurement"
+    return cells, told, vector, true, unit
 
 
 def measured(problem: Problem, options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]:
     """A column of the table of eigenvalues, and one of that of traces."""
-    optimizer = torch.optim.SGD(problem.net.parameters(), lr=options.rate, momentum=0.9)
-    network = Network(problem.net, optimizer, probe_loss=problem.loss)
-    probes = {
-        ALONE: Curvature(CurvatureProbe(trace_samples=0), network),
-        EVERYTHING: Curvature(CurvatureProbe(), network),
-    }
-    costs: dict[str, list[float]] = {name: [] for name in probes}
-    errors: dict[str, list[float]] = {name: [] for name in probes}
-    scores: list[str] = []
-    for number in range(options.measurements):
-        for _ in range(options.every):
-            optimizer.zero_grad()
-            problem.loss().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        unit = one_pass(problem)
-        true, total, total_error = reference(problem, options.products)
-        for name, probe in probes.items():
-            spent, found = seconds(probe.after_update)
-            if options.verbose:
-                print(f"  {name}: cost {spent / unit:.1f}, {float(found['curvature.sharpness']):.4g} of {true:.4g}")
-            if number:  # the first one starts cold
-                costs[name].append(spent / unit)
-                errors[name].append(abs(float(found["curvature.sharpness"]) / true - 1))
-        own = float(found["curvature.trace"]), float(found["curvature.trace_error"])
-        scores.append(f"{own[0]:.3g} ± {own[1]:.2g}")
-    eigenvalues = {name: f"{statistics.mean(costs[name]):.1f} ({max(errors[name]):.1%} at most)" for name in probes}
-    traces = {EVERYTHING: f"{scores[-1]}", "reference": f"{total:.3g} ± {total_error:.2g}"}
+    eigenvalues, told, vector, true, unit = own(problem, options)
+    total, total_error = reference_trace(problem, vector, options.products)
+    traces = {EVERYTHING: told, "reference": f"{total:.3g} ± {total_error:.2g}"}
     for name, (package, measure) in PEERS.items():
         outcome = peer(problem, package, measure, unit)
         is_trace = name.partition(": ")[2].startswith("Hutch")
@@ -220,15 +243,18 @@ def measured(problem: Problem, options: argparse.Namespace) -> tuple[dict[str, s
             traces[name] = f"{outcome.trace:.3g}, cost {outcome.cost:.1f}"
         elif outcome.eigenvalue is not None:
             eigenvalues[name] = f"{outcome.cost:.1f} ({abs(outcome.eigenvalue / true - 1):.1%})"
+        if options.verbose:
+            print(f"  {name}: {eigenvalues.get(name) or traces.get(name)}", flush=True)
     return eigenvalues, traces
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--measurements", type=int, default=6, help="of a training; the first is not counted")
+    parser.add_argument("--measurements", type=int, default=5, help="of a training; the first is not counted")
+    parser.add_argument("--before", type=int, default=40, help="training steps before the first")
     parser.add_argument("--every", type=int, default=10, help="training steps between two")
     parser.add_argument("--rate", type=float, default=0.02, help="learning rate")
-    parser.add_argument("--products", type=int, default=60, help="of the reference, at most")
+    parser.add_argument("--products", type=int, default=40, help="of the reference, at most")
     parser.add_argument("--nets", nargs="+", default=["MLP", "CNN", "GPT"])
     parser.add_argument("--verbose", action="store_true", help="each measurement")
     options = parser.parse_args(arguments)

@@ -66,7 +66,9 @@ class Subspace:
 
     def residual(self, number: int) -> tuple[Tensor, float]:
         """(n,) r = Ay − θy of a Ritz pair, and its norm."""
-        left = self._weights(number) @ self.images - float(self._values[number]) * self.vector(number)
+        weights = self._weights(number)
+        left = torch.mv(self.images.mT, weights)
+        left.addmv_(self.basis.mT, weights, alpha=-float(self._values[number]))
         return left, float(left.norm())
 
     def extend(self, vector: Tensor, image: Tensor | None = None) -> bool:
@@ -76,20 +78,23 @@ class Subspace:
             NotFinite: the vector or its image is not finite; nothing is taken in then.
         """
         norm = _finite_norm(vector)
-        vector = vector / norm if norm else vector
+        if not norm:
+            return False
+        # from here on in place: on a CPU, memory of such a length takes longer to get than to write
+        vector = vector / norm
         shares = torch.zeros(self._size, dtype=vector.dtype, device=vector.device)
         before, left = 1.0, 0.0
         for _ in range(2):
             part = self.basis @ vector
-            vector = torch.addmv(vector, self.basis.mT, part, alpha=-1)
+            vector.addmv_(self.basis.mT, part, alpha=-1)
             shares += part
             left = float(vector.norm())
             if left > _ORTHOGONAL * before:
                 break
             before = left
-        if not norm or left < _DEPENDENT:
+        if left < _DEPENDENT:
             return False
-        vector = vector / left
+        vector.div_(left)
         if image is None:
             self.products += 1
             image = self._operator(vector)
