@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 
 from gyrostat.spec.checks import Problem
 
-MAX_PATH = 300
-"""Characters of a problem's path that are told: a caller may have made it up."""
+MAX_TOLD = 300
+"""Characters of a problem's path and value that are told: a caller may have made them up."""
 
 
 class AppError(Exception):
@@ -49,8 +49,13 @@ class AppError(Exception):
             **self.extra,
         }
         if self.problems:
-            document["problems"] = [asdict(problem) | {"path": problem.path[:MAX_PATH]} for problem in self.problems]
+            document["problems"] = [_told(problem) for problem in self.problems]
         return document
+
+
+def _told(problem: Problem) -> dict[str, Any]:
+    document = asdict(problem)
+    return document | {key: text[:MAX_TOLD] for key in ("path", "value") if isinstance(text := document[key], str)}
 
 
 class BadRequest(AppError):

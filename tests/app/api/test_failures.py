@@ -97,7 +97,7 @@ def test_a_failure_that_passes_says_when_to_come_back(client: httpx.Client) -> N
 
 
 def test_an_answer_does_not_grow_with_the_names_that_were_made_up() -> None:
-    problem = Problem(path="x" * 100_000, value=None, message="is not declared", mend="declare it")
+    problem = Problem(path="x" * 100_000, value="y" * 100_000, message="is not declared", mend="declare it")
     assert len(str(Invalid("1 column", problems=[problem]).document())) < 1000
 
 
