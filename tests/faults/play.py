@@ -56,7 +56,7 @@ def play(schedule: Schedule, folder: Path, postgres: PostgresServer | None) -> O
         _stop(stage)
         reader = stage.reader()
         total.wrong += reader.check()
-        if sorted(reader.runs()) != sorted(str(actor.run) for actor in stage.actors):
+        if sorted(name for name, _ in reader.runs()) != sorted(actor.name for actor in stage.actors):
             total.wrong.append(f"{len(reader.runs())} runs were made for {len(stage.actors)} producers")
         reader.close()
         counts = stage.counts
@@ -69,7 +69,8 @@ def _accounts(stage: Stage, *, settled: bool = False) -> list[Account]:
     reader = stage.reader()
     made = []
     for actor in stage.actors:
-        stored = reader.of_run(actor.run) if actor.run else Stored()
+        run = dict(reader.runs()).get(actor.name)
+        stored = reader.of_run(run) if run else Stored()
         left = spooled(actor.spool)
         forced = REASONS[actor.producing.spool] | ({KILLED} if actor.killed else set())
         one = accounting.account(actor.entries(), stored, left, forced=forced)
@@ -92,16 +93,16 @@ def _exports(stage: Stage) -> list[str]:
     wrong = []
     reader = stage.reader()
     for actor in stage.actors:
-        if actor.run is None:
+        if (run := dict(reader.runs()).get(actor.name)) is None:
             continue
-        answer = stage.services[-1].http.get(f"/v1/runs/{actor.run}/export", params={"format": "parquet"}, timeout=120)
+        answer = stage.services[-1].http.get(f"/v1/runs/{run}/export", params={"format": "parquet"}, timeout=120)
         if answer.status_code != 200:
             wrong.append(
                 f"the export of producer {actor.number} was answered {answer.status_code}: {answer.text[:300]}"
             )
             continue
         table = pyarrow.parquet.read_table(io.BytesIO(answer.content))
-        differing = accounting.exported(actor.entries(), reader.of_run(actor.run), table)
+        differing = accounting.exported(actor.entries(), reader.of_run(run), table)
         wrong += [f"producer {actor.number}: {found}" for found in differing]
     reader.close()
     return wrong
@@ -112,9 +113,10 @@ def _alerts(stage: Stage) -> list[str]:
     wrong = []
     reader, undisturbed = stage.reader(), Undisturbed(stage.folder)
     for actor in stage.actors:
-        if actor.run is None or actor.producing.shuffled:
+        run = dict(reader.runs()).get(actor.name)
+        if run is None or actor.producing.shuffled:
             continue
-        stored = reader.of_run(actor.run)
+        stored = reader.of_run(run)
         expected = undisturbed.alerts(*accounting.frames_stored(actor.entries(), stored))
         stage.counts["alerts"] += len(expected)
         if stored.alerts != expected:

@@ -39,10 +39,12 @@ class Actor:
         self._newest = self._read_to = 0
         self._server = server
         self._process: subprocess.Popen[bytes] | None = None
-        Attached.made(self.spool, {"attached": True, "name": f"schedule, producer {number}"}, server=server)
+        self.name = f"producer {number} of a schedule"
+        Attached.made(self.spool, {"attached": True, "name": self.name}, server=server)
 
     @property
     def run(self) -> str | None:
+        """Its run, where it has noted that; a full disk keeps it from doing so."""
         return Attached.read(self.spool).run if (self.spool / FILE).exists() else None
 
     def start(self, seed: int) -> None:

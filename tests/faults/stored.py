@@ -72,8 +72,9 @@ class Reader:
         self._connection.rollback()  # each query is a snapshot of its own
         return found
 
-    def runs(self) -> list[str]:
-        return [run for (run,) in self.query("select id from run order by created_at, id")]
+    def runs(self) -> list[tuple[str, str]]:
+        """Name and id of each."""
+        return [(name, run) for name, run in self.query("select name, id from run order by created_at, id")]
 
     def num_blocks(self) -> int:
         """Falls when small blocks are merged."""
