@@ -83,7 +83,9 @@ def figure_of(grid: Grid, options: Options, *, log: bool, quantity: str, percent
         finite |= {"zmin": 0, "zmax": 1}
     elif np.isfinite(shown).any() and float(np.nanmin(shown)) == float(np.nanmax(shown)):
         middle = float(np.nanmin(shown))
+        value = float(np.nanmin(grid.values))
         finite |= {"zmin": middle - 0.5, "zmax": middle + 0.5}
+        finite["colorbar"] |= {"tickvals": [middle], "ticktext": [f"{value:.3g}"]}  # no others are on the map
     data = [finite]
     if grid.broken.any():
         data.append(

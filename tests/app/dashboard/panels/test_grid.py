@@ -78,10 +78,13 @@ def test_colours_are_logarithmic_and_zeros_take_the_smallest():
 
 
 def test_all_zeros_and_a_single_cell_are_drawn():
-    for values in ([[0.0, 0.0]], [[3.0]]):
-        figure = figure_of(grid_of(series(values)), OPTIONS, log=True, quantity="Norm")
+    for value, log in ((0.0, True), (3.0, True), (0.0, False), (-2.5, False)):
+        figure = figure_of(grid_of(series([[value, value]])), OPTIONS, log=log, quantity="Norm")
         assert np.isfinite(figure.data[0]["z"]).all()
         assert figure.data[0]["zmin"] < figure.data[0]["zmax"]
+        bar = figure.data[0]["colorbar"]
+        assert len(bar["tickvals"]) == len(bar["ticktext"]) == 1, "the bar names the one value and no other"
+        assert float(bar["ticktext"][0]) == pytest.approx(value)
 
 
 def test_cells_that_are_not_finite_have_a_trace_and_a_colour_of_their_own():
