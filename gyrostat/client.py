@@ -18,7 +18,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel
 
-from gyrostat.stream.transport import HttpTransport, checked_server, is_loopback, problem
+from gyrostat.stream.transport import DEFAULT_SERVER, HttpTransport, checked_server, is_loopback, problem
 from gyrostat.wire import values
 
 if TYPE_CHECKING:
@@ -60,9 +60,7 @@ class Client:
         ValueError: `server` is no http address.
     """
 
-    def __init__(
-        self, server: str = "http://127.0.0.1:8000", token: str | None = None, *, timeout: float = 30.0
-    ) -> None:
+    def __init__(self, server: str = DEFAULT_SERVER, token: str | None = None, *, timeout: float = 30.0) -> None:
         self.server = checked_server(server)
         self._token = token
         self._http = httpx.Client(

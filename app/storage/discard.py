@@ -46,4 +46,7 @@ def spare_pages(session: Session, kept: int = PAGES_KEPT) -> int:
 
 def give_back(session: Session, pages: int) -> None:
     """Moves the last pages of an SQLite file into free ones and cuts so many off its end; the next checkpoint does."""
-    session.connection().exec_driver_sql(f"PRAGMA incremental_vacuum({int(pages)})").close()
+    connection = session.connection()
+    for _ in range(pages):
+        # one at a time: the driver carries such a statement out to its first page and no further
+        connection.exec_driver_sql("PRAGMA incremental_vacuum(1)").close()

@@ -5,7 +5,7 @@ what it read and inserts what it made. If one of its blocks is gone by then, ano
 transaction holds the run's row, as frames do: of rows at one step the one that came last has the highest block id.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -165,10 +165,16 @@ _BODIES = (
     .where(_block.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(_block.c.id)
 )
-# the newest by its first step: to look at all of them would cost more the longer the run is
-_SEALED_TO = (
-    select(_block.c.last_step).where(_OF_GROUP, _block.c.sealed.is_(True)).order_by(_block.c.first_step.desc()).limit(1)
+# among the newest by their first steps: to look at all of them would cost more the longer the run is
+_SEALED_LAST = (
+    select(_block.c.last_step)
+    .where(_OF_GROUP, _block.c.sealed.is_(True))
+    .order_by(_block.c.first_step.desc())
+    .limit(64)
+    .subquery()
 )
+_SEALED_TO = select(func.max(_SEALED_LAST.c.last_step))
+_ENDS = select(func.max(_block.c.last_step)).where(_block.c.id.in_(bindparam("ids", expanding=True)))
 _RUN_OF = select(_metric.c.run_id).where(_metric.c.id == bindparam("of_metric_id"))
 _HOLD_RUN = select(_run.c.id).where(_run.c.id == bindparam("of_run")).with_for_update()
 _NEWER = select(_block.c.id).where(
@@ -197,7 +203,7 @@ def plan(session: Session, group: Group) -> Merge | None:
     run_id = connection.scalar(_RUN_OF, this)
     if run_id is None:  # deleted: its blocks go, too
         return None
-    ids = taken_together(connection.execute(_SMALL, this).all())
+    ids = _with_overlapping(connection, this, taken_together(connection.execute(_SMALL, this).all()))
     found = connection.execute(_BODIES, {"ids": ids}).all() if ids else []
     if not found:
         return None
@@ -212,6 +218,16 @@ def plan(session: Session, group: Group) -> Merge | None:
         rest=None if rest is None else _made(rest),
         above=_above(sealed) if sealed else None,
     )
+
+
+def _with_overlapping(connection: Connection, this: Mapping[str, int], ids: list[int]) -> list[int]:
+    """The ids, and later blocks that begin before these end: of a step that came twice they have the row to keep."""
+    taken, count = ids, -1
+    while taken and len(taken) != count:
+        count = len(taken)
+        to = connection.scalar(_ENDS, {"ids": taken})
+        taken = ids + sorted(connection.scalars(_NEWER, {**this, "newest": ids[-1], "to": to}))
+    return taken
 
 
 def taken_together(small: Sequence[Any]) -> list[int]:

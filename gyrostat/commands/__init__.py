@@ -16,8 +16,7 @@ from typing import Protocol, cast
 
 from gyrostat.client import ApiError, Client
 from gyrostat.stream.spool import SpoolInUse
-
-DEFAULT_SERVER = "http://127.0.0.1:8000"
+from gyrostat.stream.transport import DEFAULT_SERVER, Permanent, Transient
 
 
 class Command(Protocol):
@@ -33,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return cast(int, options.run(options))
-    except (ValueError, OSError, SpoolInUse, ApiError) as error:
-        print(f"gyrostat: {error}", file=sys.stderr)
+    except (ValueError, OSError, SpoolInUse, ApiError, Transient, Permanent) as error:
+        print("\n".join([f"gyrostat: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return 2
 
 

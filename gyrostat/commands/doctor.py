@@ -6,6 +6,8 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+from gyrostat.stream.transport import DEFAULT_SERVER
+
 HELP = "Check this installation and its backend; or compare the probes' values with the slow, obvious way."
 
 
@@ -20,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="rows as JSON instead of a table")
     parser.add_argument("--mode", action="append", help="probes: one of fp32, bf16, fp16, accumulation, ddp (all)")
-    parser.add_argument("--server", help="address of the backend (default: GYROSTAT_SERVER, or http://127.0.0.1:8000)")
+    parser.add_argument("--server", help="address of the backend (default: GYROSTAT_SERVER, or the local one)")
     parser.add_argument("--token", help="with scope read (default: GYROSTAT_TOKEN)")
     parser.add_argument("--data", type=Path, default=Path("var"), help="folder that is written to (default: var)")
 
@@ -33,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 def _installation(options: argparse.Namespace) -> int:
     from gyrostat.doctor import installation
 
-    server = options.server or os.environ.get("GYROSTAT_SERVER") or "http://127.0.0.1:8000"
+    server = options.server or os.environ.get("GYROSTAT_SERVER") or DEFAULT_SERVER
     token = options.token or os.environ.get("GYROSTAT_TOKEN")
     findings = list(installation.examine(server=server, token=token, data=options.data))
     print(json.dumps([asdict(f) for f in findings], indent=1) if options.json else installation.table(findings))

@@ -52,10 +52,11 @@ class HostOutputs:
         self._squares: dict[int, Tensor] = {}
         self._alive: dict[int, Tensor] = {}
         self._silent: dict[int, Tensor] = {}
+        self._aside: dict[tuple[int, int], tuple[Tensor, int]] = {}
 
     def add(self, leaf: int, output: Tensor) -> None:
         """Reads one output of the module at this position."""
-        if self._shapes[leaf] == (output.shape, output.dtype) and output.is_contiguous():
+        if output.is_cpu and self._shapes[leaf] == (output.shape, output.dtype) and output.is_contiguous():
             self._read(output.data_ptr(), self._address + leaf * _SIZE)
         elif output.numel():
             self._add_another(leaf, output.detach())
@@ -85,11 +86,14 @@ class HostOutputs:
             return
         self._squares[leaf] = torch.zeros(channels, dtype=torch.float64)
         self._alive[leaf] = torch.zeros(channels, dtype=torch.bool)
-        if leaf not in self._silent or len(self._silent[leaf]) != channels:
-            self._silent[leaf] = torch.zeros(channels, dtype=torch.int32)
-            self._readings[leaf].measured = 0
-        self._rows[leaf, _CALLS] = 0
         reading = self._readings[leaf]
+        if leaf not in self._silent or len(self._silent[leaf]) != channels:
+            # a module that is called with several widths counts for each of them: the last one of a step is told
+            if leaf in self._silent:
+                self._aside[leaf, len(self._silent[leaf])] = (self._silent[leaf], reading.measured)
+            fresh = (torch.zeros(channels, dtype=torch.int32), 0)
+            self._silent[leaf], reading.measured = self._aside.pop((leaf, channels), fresh)
+        self._rows[leaf, _CALLS] = 0
         reading.channels, reading.squares = channels, self._squares[leaf].data_ptr()
         reading.alive, reading.silent = self._alive[leaf].data_ptr(), self._silent[leaf].data_ptr()
 

@@ -1,6 +1,6 @@
 """Norms of the parameters, formed once for all probes that need them between two steps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -15,15 +15,21 @@ class Sizes:
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self._parameters = parameters
         self._norms: Tensor | None = None
+        self._holds: Callable[[], bool] = bool
         self._versions: list[int] = []
 
-    def note(self, norms: Tensor) -> None:
-        """`norms`: ‖w‖₂ of all parameters as they are now, (n,); not to be changed afterwards."""
-        self._norms, self._versions = norms, self._now()
+    def note(self, norms: Tensor, holds: Callable[[], bool]) -> None:
+        """`norms`: ‖w‖₂ of all parameters as they are now, (n,); not to be changed afterwards.
+
+        `holds` looks at the parameters themselves: what is written through `.data` leaves no trace in versions.
+        """
+        self._norms, self._holds, self._versions = norms, holds, self._now()
 
     def known(self) -> Tensor | None:
         """As they were noted, where nothing was written to any parameter since."""
-        return self._norms if self._norms is not None and self._versions == self._now() else None
+        if self._norms is None or self._versions != self._now() or not self._holds():
+            return None
+        return self._norms
 
     def _now(self) -> list[int]:
         return [parameter._version for parameter in self._parameters]

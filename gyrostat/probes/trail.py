@@ -57,6 +57,11 @@ class Trail:
         self._norms = torch.empty(len(tensors), dtype=torch.float64)
         library.gyrostat_copy(*_pairs(tensors, self._before), self._norms.data_ptr())
 
+    def holds(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether the tensors that were marked, by name among these, are as the last step left them."""
+        marked = {name: tensors[name].detach() for name in self._before}
+        return self._kept and self._left == _versions(marked) and self._holds(marked)
+
     def forget(self) -> None:
         """The step that was marked never ended."""
         self._left = {}

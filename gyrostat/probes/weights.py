@@ -54,6 +54,6 @@ class Weights(Probe):
             sizes[index(trained, network.device)] = way.now
         else:
             sizes = way.now
-        network.sizes.note(sizes)
+        network.sizes.note(sizes, lambda: self._trail.holds(network.parameters))
         ratio = network.spread(quotient(way.moved, way.before), trained, len(parameters))
         return {"weight.norm": sizes.to(torch.float32), "update.ratio": ratio}

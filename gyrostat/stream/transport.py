@@ -23,13 +23,19 @@ from gyrostat.stream.segments import Kind, Record
 from gyrostat.wire import codec
 from gyrostat.wire.messages import Acknowledgement
 
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+
 
 class Transient(Exception):
-    """The message is not stored yet, and may be sent again. `retry_after` is the server's wish in seconds, if any."""
+    """The message is not stored yet, and may be sent again.
 
-    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+    Attributes:
+        retry_after: the server's wish in seconds, if any. status: of HTTP, where it answered.
+    """
+
+    def __init__(self, reason: str, *, retry_after: float | None = None, status: int | None = None) -> None:
         super().__init__(reason)
-        self.retry_after = retry_after
+        self.retry_after, self.status = retry_after, status
 
 
 class Permanent(Exception):
@@ -199,7 +205,8 @@ def _failure(response: httpx.Response) -> Transient | Permanent:
             return Superseded(reason)
         return Permanent(reason)
     # What is left: try again later. A proxy's refusal or redirect must not cost measurements.
-    return Transient(f"{status}: {reason}", retry_after=_retry_after(response.headers.get("Retry-After")))
+    wish = _retry_after(response.headers.get("Retry-After"))
+    return Transient(f"{status}: {reason}", retry_after=wish, status=status)
 
 
 def _is_ours(response: httpx.Response, document: dict[str, Any]) -> bool:

@@ -123,7 +123,7 @@ def _recording(path: Path, archive: zipfile.ZipFile, points: ds.Dataset) -> Reco
         points=points,
         declared=declared,
         names=axes,  # type: ignore[arg-type]  # an unknown axis has no metric, since those were checked
-        name=run["name"],
+        name=f"{run['name'][:188]} (imported)",  # so that nobody goes on with it by the name of the first
         project=run["project"],
         tags=tuple(run["tags"]),
         notes="\n\n".join(note for note in notes if note)[:20_000],

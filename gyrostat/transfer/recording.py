@@ -138,7 +138,7 @@ def windows(points: ds.Dataset, within: tuple[int, int], at_once: int) -> Iterat
 def metric_name(tag: str) -> str:
     """A metric's name for a tag of another tool: "Train/Loss" becomes `train.loss`, "lr" `imported.lr`."""
     parts = [re.sub(r"[^a-z0-9]+", "_", part).strip("_") for part in re.split(r"[/.]+", tag.lower())]
-    parts = [part if part[0].isalpha() else f"n{part}" for part in parts if part] or ["unnamed"]
+    parts = [(part if part[0].isalpha() else f"n{part}")[:44] for part in parts if part] or ["unnamed"]
     return ".".join(parts if len(parts) > 1 else ["imported", *parts])[:96].rstrip("._")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gyrostat.client import Client
+from gyrostat.client import ApiError, Client, Unreachable
 from gyrostat.stream.segments import Kind, Record
 from gyrostat.stream.transport import Transient
 from gyrostat.transfer import recording
@@ -31,7 +31,7 @@ def send(source: Recording, client: Client, *, patience: float = PATIENCE_SECOND
     """Stores the recording as a new run, lets the backend's detectors judge it as it judges others, and ends it.
 
     Answers the run's id. A backend that is away, or asks to wait, is tried again for `patience` seconds each time;
-    where the import fails, what was stored is deleted again.
+    where the import fails, what was stored is deleted again, as far as the backend is there.
 
     Raises:
         ValueError: the points cannot be a run's.
@@ -44,9 +44,12 @@ def send(source: Recording, client: Client, *, patience: float = PATIENCE_SECOND
         with client.transport() as transport:
             for record in _records(source, layout, span, created):
                 _patiently(lambda record=record: transport.send(run["id"], record), patience)  # type: ignore[misc]
-    except BaseException:
-        client.stop(run["id"])
-        client.delete(run["id"])
+    except BaseException as error:
+        try:
+            client.stop(run["id"])
+            client.delete(run["id"])
+        except (ApiError, Unreachable) as beside:
+            error.add_note(f"run {run['id']} holds what had been sent, and could not be deleted: {beside}")
         raise
     return str(run["id"])
 
@@ -190,6 +193,8 @@ def _patiently(post: Callable[[], object], patience: float) -> None:
             post()
             return
         except Transient as error:
+            if error.status in (401, 403):  # a training waits for its token to be mended; whoever imports looks on
+                raise
             pause = max(wait, error.retry_after or 0.0)
             if time.monotonic() + pause > deadline:
                 raise

@@ -247,3 +247,33 @@ def test_the_merger_works_in_the_background_and_stops_when_told(sqlite_database:
     merger.stop()
     assert (0, True, 1024) in _blocks(sqlite_database)
     Merger(sqlite_database).stop()
+
+
+def test_late_rows_behind_what_one_merge_reads_do_not_stop_merging(sqlite_database: Database) -> None:
+    sender = start(sqlite_database)
+    steps = [*range(0, 2 * merging.AT_ONCE, 2), 5, *range(2 * merging.AT_ONCE, 2 * merging.AT_ONCE + 36, 2)]
+    for step in steps:
+        sender.frames([step], {SCALAR: np.float32([[step]])})
+    assert merge_some(sqlite_database) > 0
+    _merge_all(sqlite_database)
+    assert len(_blocks(sqlite_database)) < merging.MANY * 4
+    with sqlite_database.read() as session:
+        series = metrics.series(session, "r1", SCALAR)
+    assert series.steps.tolist() == sorted(steps)
+    assert series.values[:, 0].tolist() == sorted(steps)
+
+
+def test_late_rows_within_the_newest_sealed_block_do_not_make_those_after_them_fresh(database: Database) -> None:
+    sender = start(database)
+
+    def sent(steps: np.ndarray) -> None:
+        sender.frames(steps, {VECTOR: np.ones((len(steps), 3))})
+
+    sent(np.arange(0, 4096, 2))
+    _merge_all(database)
+    for first, last, fresh in ((2051, 2151, 4096), (2201, 2241, 6144)):
+        sent(np.arange(first, last, 2))
+        sent(np.arange(fresh, fresh + 2048, 2))
+        _merge_all(database)
+    sealed = [rows for level, is_sealed, rows in _blocks(database) if level == 0 and is_sealed]
+    assert sorted(sealed) == [20, 50, 1024, 1024, 1024, 1024]

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from app.services import metrics, retention
 from app.services.maintenance import merge_some
+from app.storage import discard
 from app.storage import runs as run_repository
 from app.storage.database import Database, Session
 from app.storage.tables import Block, Metric, Run
@@ -113,3 +114,15 @@ def test_runs_that_ended_long_ago_are_deleted_where_that_is_wanted(
     assert retention.expire(database, 7, NOW + timedelta(days=days)) == (["old"] if goes else [])
     with database.read() as session:
         assert (run_repository.get(session, "old") is None) == goes
+
+
+def test_a_call_gives_back_as_many_pages_as_it_says(sqlite_database: Database) -> None:
+    _fill(sqlite_database, "gone", 24 * 1024)
+    _delete(sqlite_database, "gone")
+    while sqlite_database.write(discard.some):
+        pass
+    with sqlite_database.read() as session:
+        before = discard.spare_pages(session, kept=0)
+    sqlite_database.write(lambda session: discard.give_back(session, 200))
+    with sqlite_database.read() as session:
+        assert discard.spare_pages(session, kept=0) == before - 200

@@ -79,3 +79,40 @@ def test_a_step_that_never_ended_leaves_nothing_and_a_resumption_goes_on(monkeyp
     for made in (one, resumed):
         for name, values in step(monkeypatch, made, CALLS[1]).items():
             np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+
+def test_an_output_elsewhere_of_the_same_shape_is_not_read_as_memory_of_the_host() -> None:
+    probe, leaf = _of_shared_activation()
+    probe.begin()
+    probe.output(leaf, torch.ones(8, 4))
+    with pytest.raises(NotImplementedError, match="meta"):
+        probe.output(leaf, torch.ones(8, 4, device="meta"))
+
+
+@pytest.mark.parametrize("by_kernel", [True, False])
+def test_an_activation_called_with_two_widths_counts_for_the_last_of_them(
+    by_kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not by_kernel:
+        monkeypatch.setattr(kernels, "library", None)
+    probe, leaf = _of_shared_activation()
+    told = []
+    for step in range(8):
+        probe.begin()
+        wide = torch.ones(8, 6)
+        wide[:, step % 6] = 0
+        probe.output(leaf, torch.ones(8, 4))
+        probe.output(leaf, wide)
+        told.append(float(probe.after_backward()["activation.dead_fraction"][leaf]))
+    assert told == [pytest.approx(1 / 6), *[0.0] * 7], "no channel is silent twice in a row"
+
+
+def _of_shared_activation() -> tuple[Activations, int]:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.act = nn.Linear(3, 4), nn.Linear(4, 6), nn.ReLU()
+
+    model = Shared()
+    network = Network(model, torch.optim.SGD(model.parameters(), 0.1))
+    return Activations(ActivationsProbe(), network), list(network.leaves).index("act")

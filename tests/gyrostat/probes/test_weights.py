@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gyrostat.probes import ProbeSession
+from gyrostat.probes.native import kernels
 from gyrostat.wire.values import is_absent
 
 
@@ -66,3 +67,28 @@ def test_a_skipped_update_has_ratio_zero(sink: Any, only: Any) -> None:
         session.after_update()
         session.end_step({}, epoch=0)
     assert sink.at(1, "update.ratio")["0.weight"] == 0
+
+
+class WritesData(torch.optim.SGD):
+    """As optimizers written by hand do: no version of a tensor tells of it."""
+
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.mul_(0.9)
+
+
+def test_sizes_are_of_the_weights_as_they_are_however_they_were_written(
+    sink: Any, only: Any, run_step: Callable[..., Tensor]
+) -> None:
+    model = network()
+    optimizer = WritesData([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    kernels.prepare(wait=True)
+    with ProbeSession(model, optimizer, only("weights", "gradients"), sink=sink, scalars=["loss.train"]) as session:
+        for step in (1, 2, 3, 4):
+            model[0].weight.data.mul_(0.5)  # as clamping after the step does
+            before = model[0].weight.detach().double().norm()
+            run_step(session, step, model, optimizer, lambda: model(torch.ones(4, 3)).square().mean())
+            told = sink.at(step, "gradient.weight_ratio")["0.weight"]
+            norm = sink.at(step, "gradient.norm")["0.weight"]
+            assert told == pytest.approx(norm / float(before), rel=1e-5), step

@@ -108,7 +108,8 @@ def test_each_folder_with_event_files_is_a_run(tmp_path: Path) -> None:
         ("gradient.norm", "gradient.norm"),
         ("2nd/5", "n2nd.n5"),
         ("損失", "imported.unnamed"),
-        ("a" * 200, "imported." + "a" * 87),
+        ("a" * 200, "imported." + "a" * 44),
+        ("b" * 120 + "/x", "b" * 44 + ".x"),
     ],
 )
 def test_tags_become_metric_names(tag: str, name: str) -> None:
