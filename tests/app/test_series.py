@@ -35,9 +35,9 @@ def test_one_nan_in_a_million_rows_is_counted_and_one_spike_is_shown():
     rows = single_rows(np.arange(1, 1_000_001), values)
     few = bucketed(rows, starts_of_columns(rows.last, 100))
     assert len(few) == 100
-    assert few.nonfinite.sum() == 1
-    assert few.nonfinite[12] == 1
-    assert few.maximum[77] == np.float32(1e30)
+    assert few.planes["nonfinite"].sum() == 1
+    assert few.planes["nonfinite"][12] == 1
+    assert few.planes["maximum"][77] == np.float32(1e30)
     assert few.counts.sum() == 1_000_000
 
 
@@ -46,18 +46,18 @@ def test_means_of_buckets_of_buckets_are_weighted_by_their_finite_values():
     rows = single_rows(np.arange(5), values)
     halves = bucketed(rows, np.array([0, 3]))
     whole = bucketed(halves, np.array([0]))
-    assert whole.mean[0, 0] == np.float32(4.0)
-    assert (whole.finite[0, 0], whole.nonfinite[0, 0]) == (3, 1)
+    assert whole.planes["mean"][0, 0] == np.float32(4.0)
+    assert (whole.planes["finite"][0, 0], whole.planes["nonfinite"][0, 0]) == (3, 1)
 
 
 def test_a_bucket_that_measured_nothing_is_absent_and_one_without_a_finite_value_is_nan():
     values = np.array([[ABSENT, np.inf], [ABSENT, ABSENT]], dtype=np.float32)
     row = bucketed(single_rows(np.arange(2), values), np.array([0]))
-    assert is_absent(row.mean).tolist() == [[True, False]]
-    assert np.isnan(row.maximum).all()
+    assert is_absent(row.planes["mean"]).tolist() == [[True, False]]
+    assert np.isnan(row.planes["maximum"]).all()
 
 
 def test_joined_rows_keep_their_order():
     parts = [single_rows(np.array([step]), np.array([[step]], dtype=np.float32)) for step in (3, 1, 2)]
     assert joined(parts).last.tolist() == [3, 1, 2]
-    assert joined(parts).take(np.array([1])).final.tolist() == [[1.0]]
+    assert joined(parts).take(np.array([1])).planes["final"].tolist() == [[1.0]]

@@ -28,7 +28,8 @@ def check(output: Tensor, axis: int, bounds: Bounds | None) -> None:
     np.testing.assert_array_equal(found.alive.numpy(), (x != 0).any(0))
     low, high = bounds or (-np.inf, np.inf)
     assert found.row[SATURATED] == ((x <= low) | (x >= high)).sum()
-    assert found.row[:SATURATED].tolist() == pytest.approx(list(moments(output)), rel=1e-6, abs=1e-4)
+    # both add up a block of elements in float32, in another order: a few units of its last place (6e-8) each
+    assert found.row[:SATURATED].tolist() == pytest.approx(list(moments(output)), rel=4e-6, abs=1e-4)
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
