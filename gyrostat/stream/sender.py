@@ -68,7 +68,13 @@ class Sender(threading.Thread):
         self._damaged = spool.damaged
 
     def run(self) -> None:
-        """Until stopped, superseded, or finishing with nothing left to send."""
+        """Until stopped, superseded, or finishing with nothing left to send; then gives the connections back."""
+        try:
+            self._go_on()
+        finally:
+            self._transport.close()
+
+    def _go_on(self) -> None:
         while not self._stopped and self.superseded is None:
             seen = self._appends
             try:

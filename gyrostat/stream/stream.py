@@ -54,7 +54,7 @@ class Stream:
         flush_seconds: float = 0.5,
         on_acknowledged: Callable[[Acknowledgement], None] | None = None,
     ) -> None:
-        self._spool, self._transport = spool, transport
+        self._spool = spool
         self._books, self._inbox = Books(), Inbox()
         self._take_over()
         self._sender = (
@@ -161,8 +161,6 @@ class Stream:
             self._sender.stop()
         ledger = self.ledger
         self._spool.close()
-        if self._transport is not None and self._sender is not None and not self._sender.is_alive():
-            self._transport.close()
         return ledger
 
     def _at_exit(self) -> None:
