@@ -1,11 +1,11 @@
 """Keeps storage compact in the background: small blocks become full ones, full ones get their coarser levels."""
 
 import logging
-import threading
 from collections.abc import Sequence
 from functools import partial
 
 from app.errors import AppError
+from app.services.background import Background
 from app.storage import merging
 from app.storage.blocks import DamagedBlock
 from app.storage.database import Database, Session
@@ -63,30 +63,14 @@ def _carried_out(merges: Sequence[merging.Merge], session: Session) -> int:
     return done
 
 
-class Merger:
-    """A thread that merges while there is something to merge."""
+class Merger(Background):
+    """Merges while there is something to merge, a few groups a turn, so that a stop is heard soon."""
 
     def __init__(self, database: Database, *, idle_seconds: float = IDLE_SECONDS) -> None:
+        super().__init__("gyrostat-merger", self._try)
         self._database = database
         self._idle_seconds = idle_seconds
-        self._stopping = threading.Event()
         self._skip: set[merging.Group] = set()
-        self._thread = threading.Thread(target=self._run, name="gyrostat-merger", daemon=True)
-
-    def start(self) -> None:
-        """Begins to merge."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends after the group at hand."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            # a few groups at a time, so that a stop is heard soon
-            self._stopping.wait(self._try())
 
     def _try(self) -> float:
         try:

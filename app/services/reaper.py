@@ -1,19 +1,19 @@
 """The thread that notices silent workers, and attached trainings that fell silent."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
 
 from app.services import workers
+from app.services.background import Background
 from app.settings import AppSettings
 from app.storage.database import Database
 
 _log = logging.getLogger(__name__)
 
 
-class Reaper:
+class Reaper(Background):
     """Looks at leases and silences every half heartbeat, from `start` to `stop`.
 
     Args:
@@ -24,23 +24,20 @@ class Reaper:
     def __init__(
         self, database: Database, settings: AppSettings, clock: Callable[[], datetime], *, wake: Callable[[], None]
     ) -> None:
+        self._every = settings.heartbeat_seconds / 2
+        super().__init__("reaper", self._look, pause=self._every)
         self._database = database
         self._settings = settings
         self._clock = clock
         self._wake = wake
         self._listening_since = clock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
+        self._looked_at = self._clocks()
+        self._failing = False
 
     def start(self) -> None:
         """Begins to look."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends; returns when the thread has."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._looked_at = self._clocks()
+        super().start()
 
     def grant_grace(self) -> None:
         """After an absence of the backend: every lease, and every silence, begins anew."""
@@ -76,21 +73,20 @@ class Reaper:
         now = self._clock()
         return self._database.write(lambda session: workers.judge_attached(session, run_id, self._settings, now))
 
-    def _run(self) -> None:
-        looked_at, failing = self._clocks(), False
-        while not self._stopping.wait(self._settings.heartbeat_seconds / 2):
-            absent = was_absent(looked_at, self._clocks(), self._settings.unreachable_seconds / 2)
-            try:
-                if absent or failing:
-                    # stopped, suspended, or cut off from the database: the workers could not be heard either
-                    self.grant_grace()
-                self.sweep()
-                failing = False
-            except Exception as error:  # whatever it is, workers must be watched again once it is over
-                if not failing:
-                    _log.warning("cannot look at the leases", exc_info=error)
-                failing = True
-            looked_at = self._clocks()
+    def _look(self) -> float:
+        absent = was_absent(self._looked_at, self._clocks(), self._settings.unreachable_seconds / 2)
+        try:
+            if absent or self._failing:
+                # stopped, suspended, or cut off from the database: the workers could not be heard either
+                self.grant_grace()
+            self.sweep()
+            self._failing = False
+        except Exception as error:  # whatever it is, workers must be watched again once it is over
+            if not self._failing:
+                _log.warning("cannot look at the leases", exc_info=error)
+            self._failing = True
+        self._looked_at = self._clocks()
+        return self._every
 
     def _clocks(self) -> tuple[float, float]:
         return time.monotonic(), self._clock().timestamp()

@@ -1,7 +1,6 @@
 """Deletes runs that ended long ago, where that is wanted, and gives back the space of whatever was deleted."""
 
 import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -9,6 +8,7 @@ from functools import partial
 from app.errors import AppError
 from app.services import lifecycle
 from app.services import runs as run_service
+from app.services.background import Background
 from app.storage import discard
 from app.storage import runs as run_repository
 from app.storage.database import Database, Session
@@ -60,31 +60,16 @@ def clear_some(database: Database, *, spare_pages: int = discard.PAGES_KEPT) -> 
     return pages
 
 
-class Retention:
-    """A thread that does both while there is something to do.
+class Retention(Background):
+    """Does both while there is something to do.
 
     Args:
         keep_days: how long ended runs are kept; None is for ever.
     """
 
     def __init__(self, database: Database, keep_days: float | None, clock: Callable[[], datetime]) -> None:
+        super().__init__("gyrostat-retention", self._try)
         self._database, self._keep_days, self._clock = database, keep_days, clock
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="gyrostat-retention", daemon=True)
-
-    def start(self) -> None:
-        """Begins."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends after the transaction at hand."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(self._try()):
-            pass
 
     def _try(self) -> float:
         try:
