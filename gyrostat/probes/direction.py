@@ -36,13 +36,13 @@ class Direction(Probe):
 
     def after_backward(self) -> Readings:
         """Copies the gradients."""
-        self._before = self._copies.of(self._gradients())
+        self._before = self._copies.of(self.network.gradients())
         self._waiting = True
         return {}
 
     def after_next_backward(self) -> Readings:
         """Against the copies."""
-        network, now, waiting = self.network, self._gradients(), self._waiting
+        network, now, waiting = self.network, self.network.gradients(), self._waiting
         self._waiting = False
         pairs = {
             name: (copy.to(now[name].device), now[name])
@@ -58,13 +58,6 @@ class Direction(Probe):
         places = {name: at for at, name in enumerate(network.parameters)}
         vector = network.spread(values, [places[name] for name in pairs], len(places))
         return {"gradient.direction_change": vector}
-
-    def _gradients(self) -> dict[str, Tensor]:
-        return {
-            name: parameter.grad.detach()
-            for name, parameter in self.network.parameters.items()
-            if parameter.requires_grad and parameter.grad is not None
-        }
 
     def state_dict(self) -> dict[str, Any]:
         """The gradients that the next step's are to be compared with, where it is the next step's turn."""

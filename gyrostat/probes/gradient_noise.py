@@ -76,7 +76,7 @@ class GradientNoise(Probe):
         self._samples, self._ranks = self._samples + part.samples, part.ranks
         if part.reduced:
             return
-        now = self._gradients()
+        now = self.network.gradients()
         added = [gradient - self._last[name] if name in self._last else gradient for name, gradient in now.items()]
         self._sizes.append(part.samples)
         self._norms.append(self._placed(norms(added, self.network.device) / part.scale, now))
@@ -93,7 +93,7 @@ class GradientNoise(Probe):
         return {} if found is None else self._readings(found)
 
     def _of_micro_batches(self) -> Estimate | None:
-        whole, now = self._samples * self._ranks, self._gradients()
+        whole, now = self._samples * self._ranks, self.network.gradients()
         if not self._sizes or not now or len(self._sizes) * whole <= sum(self._sizes):
             return None
         # each was weighted by its share of this rank's samples
@@ -147,13 +147,6 @@ class GradientNoise(Probe):
         places = [at for at, name in enumerate(self.network.parameters) if name in names]
         whole = values.new_zeros(len(self.network.parameters))
         return whole.index_copy_(0, index(places, self.network.device), values) if places else whole
-
-    def _gradients(self) -> dict[str, Tensor]:
-        return {
-            name: parameter.grad.detach()
-            for name, parameter in self.network.parameters.items()
-            if parameter.requires_grad and parameter.grad is not None
-        }
 
     def state_dict(self) -> dict[str, Any]:
         """The averages of tr Σ and ‖μ‖², up to one factor."""

@@ -101,6 +101,14 @@ class Network:
         held = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
         return [p for p in self.parameters.values() if p.requires_grad and id(p) in held]
 
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradients that are there now, of parameters that require one, by name in the order of `parameters`."""
+        return {
+            name: parameter.grad.detach()
+            for name, parameter in self.parameters.items()
+            if parameter.requires_grad and parameter.grad is not None
+        }
+
     def weights(self) -> dict[nn.Module, str]:
         """The leaf modules that have a weight among `matrices`, and its name there, which tied ones share."""
         names = {id(self.parameters[name]): name for name in self.matrices}
