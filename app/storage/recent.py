@@ -33,8 +33,3 @@ class Recent(Generic[K, V]):
         if self._size(value) <= self._limit:
             with self._lock:
                 self._kept[key] = value
-
-    def clear(self) -> None:
-        """Forgets everything."""
-        with self._lock:
-            self._kept.clear()
