@@ -4,10 +4,12 @@ import ctypes
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gyrostat.probes.moments import KINDS, NARROW, WIDTH, moments, stacked
+from gyrostat.probes.chunks import look
+from gyrostat.probes.moments import KINDS, NARROW, WIDTH, flattened, moments, stacked
 from gyrostat.probes.native import kernels
 
 SATURATED = WIDTH
@@ -37,6 +39,8 @@ def read(output: Tensor, axis: int | None, bounds: Bounds | None) -> Read:
     """Reads `output`, floating and not empty: channels along `axis`, saturated at or beyond `bounds`."""
     if axis is not None and output.is_cpu and kernels.library is not None and output.dtype in NARROW:
         return _native(output, axis, bounds, kernels.library)
+    if output.is_cpu:
+        return _chunked(output, axis, bounds)
     row = stacked([moments(output)], output.device)[0]
     saturated = row.new_zeros(1) if bounds is None else _outside(output, bounds).sum().to(row.dtype).view(1)
     row = torch.cat((row, saturated))
@@ -98,20 +102,37 @@ _CHANNELS_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.
 _BOUNDS: dict[type[nn.Module], Bounds] = {nn.Tanh: (-1.0, 1.0), nn.Sigmoid: (0.0, 1.0), nn.Softsign: (-1.0, 1.0)}
 
 
-def _native(output: Tensor, axis: int, bounds: Bounds | None, library: ctypes.CDLL) -> Read:
+def _arranged(output: Tensor, axis: int) -> Tensor:
+    """(outer, channels, inner), contiguous: as memory holds it where it is dense; channels-last images are rows."""
     if not output.is_contiguous():
-        # as memory holds it: channels-last images are rows of channels
         strides: tuple[int, ...] = output.stride()
         order = sorted(range(output.ndim), key=lambda each: -strides[each])
         output, axis = output.permute(order).contiguous(), order.index(axis)
-    shape = output.shape
-    channels, inner = shape[axis], shape[axis + 1 :].numel()
+    channels, inner = output.shape[axis], output.shape[axis + 1 :].numel()
+    return output.view(-1, channels, inner)
+
+
+def _chunked(output: Tensor, axis: int | None, bounds: Bounds | None) -> Read:
+    """On a CPU without the kernel."""
+    values = flattened(output).view(-1, 1, 1) if axis is None else _arranged(output, axis)
+    found = look(values, bounds)
+    row = np.array([*found.powers, found.largest, found.zeros, found.nonfinite, found.outside], dtype=np.float64)
+    alive = found.squares != 0
+    if axis is not None and not alive.all():  # squares may be too small for float32
+        doubtful = (~alive).nonzero().view(-1)
+        alive[doubtful] = values.index_select(1, doubtful).abs().amax((0, 2)) > 0
+    return Read(torch.from_numpy(row), *((found.squares, alive) if axis is not None else (None, None)))
+
+
+def _native(output: Tensor, axis: int, bounds: Bounds | None, library: ctypes.CDLL) -> Read:
+    values = _arranged(output, axis)
+    outer, channels, inner = values.shape
     low, high = bounds or (0.0, 0.0)
     row = torch.empty(_COLUMNS + channels, dtype=torch.float64)
     alive = torch.empty(channels, dtype=torch.bool)
     start = row.data_ptr()
     library.gyrostat_channels(
-        output.data_ptr(), KINDS[output.dtype], output.numel() // (channels * inner), channels, inner, low, high,
+        values.data_ptr(), KINDS[values.dtype], outer, channels, inner, low, high,
         start, start + 8 * _COLUMNS, alive.data_ptr(),
     )  # fmt: skip
     return Read(row[: WIDTH + 1], row[_COLUMNS:], alive)
@@ -121,13 +142,7 @@ def _channels(output: Tensor, axis: int, wide: torch.dtype) -> tuple[Tensor, Ten
     others = [each for each in range(output.ndim) if each != axis]
     values = output if output.dtype in (torch.float32, torch.float64) else output.float()
     norms: Tensor = torch.linalg.vector_norm(values, 2, others)
-    alive = norms != 0
-    if not output.is_cpu:
-        alive = (values != 0).sum(others) > 0
-    elif not alive.all():  # squares may be too small for float32
-        doubtful = (~alive).nonzero().view(-1)
-        alive[doubtful] = (values.index_select(axis, doubtful) != 0).sum(others) > 0
-    return norms.to(wide).square(), alive
+    return norms.to(wide).square(), (values != 0).sum(others) > 0
 
 
 def _outside(output: Tensor, bounds: Bounds) -> Tensor:

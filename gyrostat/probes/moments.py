@@ -4,20 +4,14 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from gyrostat.probes.chunks import look
 from gyrostat.probes.native import kernels
 
-_CHUNK = 131_072
-"""Elements looked at together on a CPU: they stay in its cache between the operations, so memory is read once."""
-
 _DEVICE_CHUNK = 1 << 22
-"""The same of other devices, where it bounds the memory of what lies between the operations."""
-
-_SMALLEST, _LARGEST = 2.0**-24, 2.0**28
-"""Between these, float32 holds the fourth power of a chunk's largest magnitude, and their sum; others are widened."""
+"""Elements of an accelerator's tensor looked at together: bounds the memory of what lies between the operations."""
 
 KINDS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 """As the kernels number them."""
@@ -95,47 +89,10 @@ def formats(tensors: Sequence[Tensor]) -> Any:
 
 
 def chunked_moments(flat: Tensor) -> Moments:
-    """For a CPU without the kernel: chunk by chunk; numpy counts zeros ten times faster than torch does."""
-    sums, zeros, nonfinite = np.zeros(4), 0, 0
-    peaks: list[float] = []
-    is_zero = np.empty(min(_CHUNK, len(flat)), dtype=np.bool_)
-    for raw in torch.split(flat, _CHUNK):
-        part = raw if raw.dtype in (torch.float32, torch.float64) else raw.float()
-        low, high = part.amin().item(), part.amax().item()
-        peaks += [-low, high]
-        if not (low > 0 or high < 0):
-            mask = is_zero[: len(part)]
-            zeros += int(np.count_nonzero(np.equal(part.numpy(), 0, out=mask)))
-        finite = -np.inf < low <= high < np.inf
-        if not finite:
-            nonfinite += len(part) - int(np.count_nonzero(np.isfinite(part.numpy())))
-        if not _SMALLEST < max(-low, high) < _LARGEST and (low, high) != (0, 0):
-            part = part.double()
-        sums += _power_sums(part, part.mean().item() if finite else 0.0)
-    # Python's max drops NaN, and a NaN among the elements is one in the sum of squares as well
-    largest = max(peaks) if sums[1] == sums[1] else float("nan")
-    total, squares, cubes, fourths = sums.tolist()
-    return Moments(total, squares, cubes, fourths, largest, float(zeros), float(nonfinite))
-
-
-def _power_sums(part: Tensor, pivot: float) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """Σx, Σx², Σx³, Σx⁴ of one chunk, through the powers of x − pivot."""
-    away = part - pivot
-    square = away * away
-    n, c = len(part), pivot
-    d1, d2 = away.sum().item(), square.sum().item()
-    # sums, not dot products: those add up in a row, and what repeats (as zeros behind a ReLU) then rounds to one side
-    d3, d4 = torch.mul(away, square, out=away).sum().item(), torch.mul(square, square, out=square).sum().item()
-    if c == 0:  # infinite sums stay infinite
-        return np.array([d1, d2, d3, d4])
-    return np.array(
-        [
-            d1 + n * c,
-            d2 + c * (2 * d1 + n * c),
-            d3 + c * (3 * d2 + c * (3 * d1 + n * c)),
-            d4 + c * (4 * d3 + c * (6 * d2 + c * (4 * d1 + n * c))),
-        ]
-    )
+    """For a CPU without the kernel."""
+    found = look(flat.view(-1, 1, 1))
+    total, squares, cubes, fourths = found.powers.tolist()
+    return Moments(total, squares, cubes, fourths, found.largest, float(found.zeros), float(found.nonfinite))
 
 
 def fused_moments(flat: Tensor) -> Moments:

@@ -111,26 +111,45 @@ void gyrostat_copy(int64_t count, const void *const *from, void *const *to, cons
     }
 }
 
+/* Σx² and Σ(x − old)² of a block, added to `sums`. */
+static void read_way(double sums[2], const float *x, const float *old, int64_t n) {
+    float squares = 0, ways = 0;
+    int32_t top = 0, farthest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const float away = x[i] - old[i];
+        const int32_t bits = magnitude_bits(x[i]), far = magnitude_bits(away);
+        squares += x[i] * x[i];
+        ways += away * away;
+        top = bits > top ? bits : top;
+        farthest = far > farthest ? far : farthest;
+    }
+    sums[0] += held_by_float32(top) ? (double)squares : wide_squares(x, n);
+    if (held_by_float32(farthest)) {
+        sums[1] += (double)ways;
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const double away = (double)x[i] - (double)old[i];
+        sums[1] += away * away;
+    }
+}
+
 /* Norms of float32 arrays and of their ways from what they were `before`; where `keep` is set, `before` becomes what they
    are now. */
 void gyrostat_ways(int64_t count, const void *const *now, void *const *before, const int64_t *lengths, int32_t keep,
                    double *norms, double *ways) {
-    float away[BLOCK];
     for (int64_t i = 0; i < count; i++) {
-        double squares = 0, way = 0;
+        double sums[2] = {0, 0};
         for (int64_t at = 0; at < lengths[i]; at += BLOCK) {
             const int64_t length = lengths[i] - at < BLOCK ? lengths[i] - at : BLOCK;
             const float *x = (const float *)now[i] + at;
             float *old = (float *)before[i] + at;
-            for (int64_t j = 0; j < length; j++)
-                away[j] = x[j] - old[j];
-            squares += read_block(x, length).squares;
-            way += read_block(away, length).squares;
+            read_way(sums, x, old, length);
             if (keep)
                 memcpy(old, x, (size_t)length * sizeof *x);
         }
-        norms[i] = sqrt(squares);
-        ways[i] = sqrt(way);
+        norms[i] = sqrt(sums[0]);
+        ways[i] = sqrt(sums[1]);
     }
 }
 
