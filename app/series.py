@@ -59,6 +59,10 @@ mark where nothing was measured at all. nonfinite, finite: how many values were 
 """
 
 
+_SHORT = 32
+"""Rows of a group that are put together one after the other."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Rows:
     """Rows of one metric, each of which stands for one stored row or for several consecutive ones.
@@ -120,15 +124,13 @@ def bucketed(rows: Rows, starts: npt.NDArray[np.intp]) -> Rows:
         planes["final"] = given["final"][np.append(starts[1:], len(rows)) - 1]
     for name in ("nonfinite", "finite"):
         if name in given:
-            planes[name] = np.add.reduceat(given[name], starts, axis=0, dtype=np.uint32)
+            planes[name] = _reduced(np.add, given[name].astype(np.uint32, copy=False), starts)
     if "minimum" in given:
-        planes["minimum"] = np.fmin.reduceat(given["minimum"], starts, axis=0)  # fmin: of a number and NaN, the number
+        planes["minimum"] = _reduced(np.fmin, given["minimum"], starts)  # fmin: of a number and NaN, the number
     if "maximum" in given:
-        planes["maximum"] = np.fmax.reduceat(given["maximum"], starts, axis=0)
+        planes["maximum"] = _reduced(np.fmax, given["maximum"], starts)
     if "mean" in given:
-        total = np.add.reduceat(
-            np.nan_to_num(given["mean"], nan=0.0).astype(np.float64) * given["finite"], starts, axis=0
-        )
+        total = _reduced(np.add, np.nan_to_num(given["mean"], nan=0.0).astype(np.float64) * given["finite"], starts)
         mean = total / np.maximum(planes["finite"], 1)
         planes["mean"] = np.where(planes["finite"] > 0, mean.astype(np.float32), np.float32(np.nan))
     for name in ("minimum", "mean", "maximum"):
@@ -140,6 +142,19 @@ def bucketed(rows: Rows, starts: npt.NDArray[np.intp]) -> Rows:
         counts=np.add.reduceat(rows.counts, starts, dtype=np.uint32),
         planes={name: planes[name] for name in given},
     )
+
+
+def _reduced(operation: np.ufunc, plane: Plane, starts: npt.NDArray[np.intp]) -> Plane:
+    """`operation.reduceat(plane, starts)`, a tenth of it for short groups: all first rows, then all second ones ..."""
+    sizes = np.diff(starts, append=len(plane))
+    longest = int(sizes.max())
+    if longest > _SHORT:
+        return np.asarray(operation.reduceat(plane, starts, axis=0))
+    found = plane[starts]
+    for place in range(1, longest):
+        groups = np.flatnonzero(sizes > place)
+        found[groups] = operation(found[groups], plane[starts[groups] + place])
+    return found
 
 
 def starts_of_columns(last: npt.NDArray[np.int64], points: int) -> npt.NDArray[np.intp]:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,29 @@ def test_a_bucket_that_measured_nothing_is_absent_and_one_without_a_finite_value
     row = bucketed(single_rows(np.arange(2), values), np.array([0]))
     assert is_absent(row.planes["mean"]).tolist() == [[True, False]]
     assert np.isnan(row.planes["maximum"]).all()
+
+
+@pytest.mark.parametrize("longest", [2, 16, 100])
+def test_buckets_of_any_lengths_hold_what_a_loop_over_their_rows_finds(longest):
+    draw = np.random.default_rng(longest)
+    sizes = draw.integers(1, longest, 50, endpoint=True)
+    values = draw.normal(size=(sizes.sum(), 3)).astype(np.float32)
+    values[draw.random(values.shape) < 0.3] = np.nan
+    values[draw.random(values.shape) < 0.3] = ABSENT
+    starts = np.cumsum(sizes) - sizes
+    found = bucketed(single_rows(np.arange(len(values)), values), starts).planes
+    for bucket, start in enumerate(starts):
+        for column in range(3):
+            group = values[start : start + sizes[bucket], column]
+            numbers = [float(value) for value in group if np.isfinite(value)]
+            assert found["finite"][bucket, column] == len(numbers)
+            assert found["nonfinite"][bucket, column] == sum(map(int, ~np.isfinite(group) & ~is_absent(group)))
+            if numbers:
+                assert found["minimum"][bucket, column] == min(numbers)
+                assert found["maximum"][bucket, column] == max(numbers)
+                assert found["mean"][bucket, column] == pytest.approx(np.mean(numbers), rel=1e-6, abs=1e-7)
+            else:
+                assert np.isnan(found["maximum"][bucket, column])
 
 
 def test_joined_rows_keep_their_order():
