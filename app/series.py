@@ -59,7 +59,7 @@ mark where nothing was measured at all. nonfinite, finite: how many values were 
 """
 
 
-_SHORT = 32
+_SHORT = 16
 """Rows of a group that are put together one after the other."""
 
 
@@ -145,15 +145,19 @@ def bucketed(rows: Rows, starts: npt.NDArray[np.intp]) -> Rows:
 
 
 def _reduced(operation: np.ufunc, plane: Plane, starts: npt.NDArray[np.intp]) -> Plane:
-    """`operation.reduceat(plane, starts)`, a tenth of it for short groups: all first rows, then all second ones ..."""
+    """`operation.reduceat(plane, starts)`; where most groups are short in a tenth of its time: all second rows, ..."""
     sizes = np.diff(starts, append=len(plane))
-    longest = int(sizes.max())
-    if longest > _SHORT:
+    long = np.flatnonzero(sizes > _SHORT)
+    if plane.shape[1] == 1:
+        return np.asarray(operation.reduceat(plane[:, 0], starts))[:, np.newaxis]
+    if 8 * len(long) > len(starts):
         return np.asarray(operation.reduceat(plane, starts, axis=0))
     found = plane[starts]
-    for place in range(1, longest):
+    for place in range(1, min(int(sizes.max()), _SHORT)):
         groups = np.flatnonzero(sizes > place)
         found[groups] = operation(found[groups], plane[starts[groups] + place])
+    for group in long.tolist():
+        found[group] = operation.reduce(plane[starts[group] : starts[group] + sizes[group]], axis=0)
     return found
 
 

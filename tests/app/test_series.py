@@ -58,17 +58,19 @@ def test_a_bucket_that_measured_nothing_is_absent_and_one_without_a_finite_value
     assert np.isnan(row.planes["maximum"]).all()
 
 
+@pytest.mark.parametrize("width", [1, 3])
 @pytest.mark.parametrize("longest", [2, 16, 100])
-def test_buckets_of_any_lengths_hold_what_a_loop_over_their_rows_finds(longest):
+def test_buckets_of_any_lengths_hold_what_a_loop_over_their_rows_finds(longest, width):
     draw = np.random.default_rng(longest)
     sizes = draw.integers(1, longest, 50, endpoint=True)
-    values = draw.normal(size=(sizes.sum(), 3)).astype(np.float32)
+    sizes[7] = 90  # as where the newest rows have not been put together yet
+    values = draw.normal(size=(sizes.sum(), width)).astype(np.float32)
     values[draw.random(values.shape) < 0.3] = np.nan
     values[draw.random(values.shape) < 0.3] = ABSENT
     starts = np.cumsum(sizes) - sizes
     found = bucketed(single_rows(np.arange(len(values)), values), starts).planes
     for bucket, start in enumerate(starts):
-        for column in range(3):
+        for column in range(width):
             group = values[start : start + sizes[bucket], column]
             numbers = [float(value) for value in group if np.isfinite(value)]
             assert found["finite"][bucket, column] == len(numbers)
