@@ -74,6 +74,10 @@ class Backend:
             before, now = now, self._cpu_seconds()
         return now
 
+    def resident_bytes(self) -> int:
+        """What its process holds in memory."""
+        return int(self._watched.memory_info().rss)
+
     def close(self) -> None:
         """Ends it; an SQLite database is one file then."""
         self._http.close()
