@@ -20,8 +20,11 @@ at z = −1:  cλ < (1 + d)(1 + β).
 - Decoupled weight decay beside an optimizer that has none (θ' = dθ before the step) changes d = 1 in all of these, and
   Nesterov's limit to (1 + d)(1 + β)/(η(1 + 2β)) − w. Coupled decay beside an adaptive optimizer makes P⁻¹(H + wI) of
   P⁻¹H, whose eigenvalues do not follow from those of P⁻¹H; they are larger by at most w·max P⁻¹, and it is left out.
-- Lion and Muon move by a length that does not depend on the gradient's. On a quadratic they end in an oscillation of
-  about that length, whatever λ is: they have no limit.
+- Lion and Muon move by a length that does not depend on the gradient's. On a quadratic λ scales gradients and momenta
+  alike, so that their path is the same at every λ, and no λ can be a limit: Lion ends within η(1 + β₁/(1 − β₂)) of the
+  minimum, Muon within 1 + β²/(1 − β) of its steps. An edge of theirs is one of another sharpness, in the norm that
+  their step is steepest in, over the gradient's dual norm (Islamov et al. 2026, arXiv 2603.05002), which no eigenvalue
+  tells.
 - An optimizer that has a law of its own says it itself: see `SelfLimiting`.
 
 The eigenvalues of P⁻¹H are those of the symmetric P⁻¹ᐟ²HP⁻¹ᐟ². For w = 0 the limits are those of Cohen et al. 2021

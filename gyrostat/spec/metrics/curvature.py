@@ -21,7 +21,8 @@ METRICS = (
     Metric(name="curvature.limit", unit="1", axis="run", stage=LANDSCAPE, log=True,
            description="The sharpness (preconditioned, for adaptive optimizers) above which the optimizer is unstable "
                        "on a quadratic, at the step's learning rate; absent for optimizers that have no such limit "
-                       "(Lion, Muon) or whose limit the sharpness does not decide.",
+                       "(Lion and Muon, whose path on a quadratic is the same at every curvature) or whose limit the "
+                       "sharpness does not decide.",
            source="Cohen et al. 2021 and 2022"),
     Metric(name="curvature.sharpness_over_limit", unit="1", axis="run", stage=LANDSCAPE, log=True,
            description="Sharpness (preconditioned, for adaptive optimizers) over its limit; 1 is the edge of "

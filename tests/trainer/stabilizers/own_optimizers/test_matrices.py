@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from gyrostat.probes.stability import limit
 from gyrostat.spec.optimizers import Muon
 from trainer.stabilizers import optimizers
 from trainer.stabilizers.own_optimizers.matrices import Matrices, hidden_matrices, orthogonalized
@@ -110,3 +111,33 @@ def test_a_net_without_hidden_matrices_is_all_adamws():
     net = nn.Linear(3, 2)
     (part,) = optimizers.build(Muon(), net).parts
     assert isinstance(part, torch.optim.AdamW)
+
+
+def walk(curvature, *, steps, momentum=0.9):
+    """Where ½·curvature·‖W‖² takes Muon's step: the singular values of W after each, (steps, 3)."""
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(3, 5, dtype=torch.float64))
+    optimizer = Matrices([weight], lr=0.1, momentum=momentum)
+    assert limit(optimizer) is None
+    assert limit(torch.optim.Muon([nn.Parameter(torch.ones(3, 5))], lr=0.1)) is None
+    seen = []
+    for _ in range(steps):
+        weight.grad = curvature * weight.detach()
+        optimizer.step()
+        seen.append(torch.linalg.svdvals(weight.detach()))
+    return torch.stack(seen)
+
+
+def test_its_path_on_a_quadratic_is_the_same_at_every_curvature_so_that_none_is_its_limit():
+    # powers of two, which round nothing: far below the limit 20 of gradient descent at this rate, around it, far above
+    paths = [walk(2.0**power, steps=300) for power in (-10, 4, 5, 30)]
+    assert all(torch.equal(paths[0], other) for other in paths[1:])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9, 0.95])
+@pytest.mark.parametrize("curvature", [0.98 * 20, 1.02 * 20, 1e6])
+def test_it_ends_in_an_oscillation_of_the_length_of_its_step_where_gradient_descent_would_blow_up(momentum, curvature):
+    late = walk(curvature, steps=1000, momentum=momentum)[-500:]
+    step = 1.25 * 0.1 * 0.2 * 5**0.5  # the largest singular value of an update
+    assert late.max() <= step * (1 + momentum**2 / (1 - momentum))
+    assert late.max() >= 0.2 * step
