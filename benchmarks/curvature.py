@@ -5,12 +5,14 @@ thread. Every few steps of momentum descent on its batch a net is measured by th
 on from its last measurement, and at the end by what else is installed, which starts anew as it always does: PyHessian
 (power iteration), curvlinops with SciPy's eigsh, hessian-eigenthings (Lanczos); `pip install --no-deps pyhessian
 curvlinops-for-pytorch hessian-eigenthings` is enough for them. The errors are against a long Lanczos run, and for
-traces against many products, in units of the reference's own value. The nets are `benchmarks.overhead`'s. Ten minutes.
+traces against many products. The nets are `benchmarks.overhead`'s. Each row is told on standard error as soon as it is
+measured, and each net's table printed when that is done. Twelve minutes of one core.
 """
 
 import argparse
 import importlib
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -30,6 +32,10 @@ from gyrostat.probes.undisturbed import undisturbed
 from gyrostat.probes.warmstart import random_signs, random_vector
 from gyrostat.spec.probes import CurvatureProbe
 
+Cells = dict[str, tuple[str, str]]
+"""By row: what is said of the largest eigenvalue, and of the trace."""
+
+COLD = "this project: the first eigenvalue of a training, alone"
 ALONE = "this project: the eigenvalue alone"
 EVERYTHING = "this project: eigenvalue, trace, blocks, along the gradient"
 
@@ -56,6 +62,15 @@ class Found:
     cost: float
     eigenvalue: float | None
     trace: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class End:
+    """The last reference of a training: the largest eigenvalue and its vector; and the last pass, in seconds."""
+
+    eigenvalue: float
+    vector: Tensor
+    unit: float
 
 
 def flat_criterion(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -145,7 +160,7 @@ def eigenthings_trace(problem: Problem) -> tuple[None, float]:
 
 PEERS: dict[str, tuple[str, Callable[[Problem], tuple[float | None, float | None]]]] = {
     "PyHessian: power iteration, largest magnitude": ("pyhessian", pyhessian),
-    "curvlinops + SciPy eigsh": ("curvlinops", curvlinops_eigenvalue),
+    "curvlinops + SciPy eigsh": ("curvlinops scipy.sparse.linalg", curvlinops_eigenvalue),
     "hessian-eigenthings: Lanczos, 20 products": ("hessian_eigenthings", eigenthings_eigenvalue),
     "PyHessian: Hutchinson, 12 products": ("pyhessian", pyhessian_trace),
     "curvlinops: Hutch++, 12 products": ("curvlinops", curvlinops_trace),
@@ -153,9 +168,10 @@ PEERS: dict[str, tuple[str, Callable[[Problem], tuple[float | None, float | None
 }
 
 
-def peer(problem: Problem, package: str, measure: Callable[[Problem], Any], unit: float) -> Found | str:
+def peer(problem: Problem, modules: str, measure: Callable[[Problem], Any], unit: float) -> Found | str:
     try:
-        importlib.import_module(package)
+        for module in modules.split():  # not on the clock
+            importlib.import_module(module)
     except ImportError:
         return "not installed"
     with undisturbed(problem.net), warnings.catch_warnings():
@@ -197,72 +213,77 @@ def train(problem: Problem, optimizer: torch.optim.Optimizer, steps: int) -> Non
         optimizer.step()
 
 
-def own(problem: Problem, options: argparse.Namespace) -> tuple[dict[str, str], str, Tensor, float, float]:
-    """This project's cells and its trace; the last reference's vector and value, and the last unit in seconds."""
+def own(problem: Problem, options: argparse.Namespace, tell: Callable[[str, str], None]) -> tuple[Cells, End]:
+    """This project's cells, by row and column, and what the training ended with, for the others to be held against."""
     optimizer = torch.optim.SGD(problem.net.parameters(), lr=options.rate, momentum=0.9)
     network = Network(problem.net, optimizer, probe_loss=problem.loss)
     alone = CurvatureProbe(trace_samples=0, along_gradient=False)
     probes = {ALONE: Curvature(alone, network), EVERYTHING: Curvature(CurvatureProbe(), network)}
-    costs: dict[str, list[float]] = {name: [] for name in probes}
-    errors: dict[str, list[float]] = {name: [] for name in probes}
+    spent: dict[str, list[float]] = {name: [] for name in probes}
+    missed: dict[str, list[float]] = {name: [] for name in probes}
     told, vector = "", None
     train(problem, optimizer, options.before)
-    for number in range(options.measurements):
+    for number in range(1, options.measurements + 1):
         train(problem, optimizer, options.every)
         unit = one_pass(problem)
         true, vector = reference(problem, vector, options.products)
         for name, probe in probes.items():
-            spent, found = seconds(probe.after_update)
-            if options.verbose:
-                print(
-                    f"  {name}: {spent / unit:.1f}, {float(found['curvature.sharpness']):.4g} of {true:.4g}", flush=True
-                )
-            if number:  # the first one starts cold
-                costs[name].append(spent / unit)
-                errors[name].append(abs(float(found["curvature.sharpness"]) / true - 1))
+            taken, found = seconds(probe.after_update)
+            spent[name].append(taken / unit)
+            missed[name].append(abs(float(found["curvature.sharpness"]) / true - 1))
+            tell(f"{name}, measurement {number}", f"{spent[name][-1]:.1f} ({missed[name][-1]:.2%})")
         told = f"{float(found['curvature.trace']):.3g} ± {float(found['curvature.trace_error']):.2g}"
-    cells = {
-        name: f"{statistics.median(of):.1f} [{min(of):.1f}-{max(of):.1f}] ({max(errors[name]):.1%} at most)"
-        for name, of in costs.items()
-    }
     assert vector is not None, "there has to be a measurement"
-    return cells, told, vector, true, unit
+    cells: Cells = {COLD: (f"{spent[ALONE][0]:.1f} ({missed[ALONE][0]:.1%})", "")}
+    for name in probes:
+        # the first one starts cold
+        costs, worst = spent[name][1:], max(missed[name][1:])
+        cell = f"{statistics.median(costs):.1f} [{min(costs):.1f}-{max(costs):.1f}] ({worst:.1%} at most)"
+        cells[name] = (cell, told if name == EVERYTHING else "")
+    return cells, End(true, vector, unit)
 
 
-def measured(problem: Problem, options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]:
-    """A column of the table of eigenvalues, and one of that of traces."""
-    eigenvalues, told, vector, true, unit = own(problem, options)
-    total, total_error = reference_trace(problem, vector, options.products)
-    traces = {EVERYTHING: told, "reference": f"{total:.3g} ± {total_error:.2g}"}
-    for name, (package, measure) in PEERS.items():
-        outcome = peer(problem, package, measure, unit)
-        is_trace = name.partition(": ")[2].startswith("Hutch")
+def measured(problem: Problem, options: argparse.Namespace, tell: Callable[[str, str], None]) -> Cells:
+    """The cells of a net, by row: what the largest eigenvalue cost, and the trace."""
+    cells, end = own(problem, options, tell)
+    total, total_error = reference_trace(problem, end.vector, options.trace_products)
+    cells["reference"] = ("", f"{total:.3g} ± {total_error:.2g}")
+    for name, (modules, measure) in PEERS.items():
+        outcome = peer(problem, modules, measure, end.unit)
         if isinstance(outcome, str):
-            (traces if is_trace else eigenvalues)[name] = outcome
+            cells[name] = (outcome, outcome)
         elif outcome.trace is not None:
-            traces[name] = f"{outcome.trace:.3g}, cost {outcome.cost:.1f}"
+            cells[name] = ("", f"{outcome.trace:.3g}, cost {outcome.cost:.1f}")
         elif outcome.eigenvalue is not None:
-            eigenvalues[name] = f"{outcome.cost:.1f} ({abs(outcome.eigenvalue / true - 1):.1%})"
-        if options.verbose:
-            print(f"  {name}: {eigenvalues.get(name) or traces.get(name)}", flush=True)
-    return eigenvalues, traces
+            cells[name] = (f"{outcome.cost:.1f} ({abs(outcome.eigenvalue / end.eigenvalue - 1):.1%})", "")
+        tell(name, " ".join(cells[name]))
+    return cells
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--measurements", type=int, default=5, help="of a training; the first is not counted")
+    parser.add_argument("--measurements", type=int, default=6, help="of a training; the first is told apart")
     parser.add_argument("--before", type=int, default=40, help="training steps before the first")
     parser.add_argument("--every", type=int, default=10, help="training steps between two")
     parser.add_argument("--rate", type=float, default=0.02, help="learning rate")
-    parser.add_argument("--products", type=int, default=40, help="of the reference, at most")
+    parser.add_argument("--products", type=int, default=40, help="of a reference's eigenvalue, at most")
+    parser.add_argument("--trace-products", type=int, default=16, help="of the reference's trace")
     parser.add_argument("--nets", nargs="+", default=["MLP", "CNN", "GPT"])
-    parser.add_argument("--verbose", action="store_true", help="each measurement")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    columns = {name: measured(Problem(*case), options) for name, case in cases().items() if name in options.nets}
-    title = "Largest eigenvalue: cost in forward and backward passes (relative error)"
-    print(table(title, {name: column[0] for name, column in columns.items()}))
-    print(table("Trace ± its standard error", {name: column[1] for name, column in columns.items()}))
+    for net, case in cases().items():
+        if net not in options.nets:
+            continue
+
+        def tell(row: str, cell: str, net: str = net) -> None:
+            print(f"{net}: {row}: {cell}", file=sys.stderr, flush=True)
+
+        cells = measured(Problem(*case), options, tell)
+        columns = {
+            column: {row: of[at] for row, of in cells.items()}
+            for at, column in enumerate(("largest eigenvalue: cost (relative error)", "trace ± its standard error"))
+        }
+        print(table(f"{net}: cost in forward and backward passes", columns), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ SHARE = 8
 """Samples of a micro-batch."""
 CLIP = 0.5
 _PROBED = 32
+EIGENVALUES = 3
 TRACE_SAMPLES = 64
 """Random signs that the trace is estimated from: so many that its error tells something."""
 _SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "curvature": {"every": 2, "eigenvalues": 2, "max_products": 100, "trace_samples": TRACE_SAMPLES},
+    "curvature": {"every": 2, "eigenvalues": EIGENVALUES, "max_products": 100, "trace_samples": TRACE_SAMPLES},
     "block_curvature": {"blocks": 64},
 }
 """What by default is left out, or takes turns."""

@@ -2,7 +2,7 @@
 
 import enum
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gyrostat.probes.network import Network
 from gyrostat.spec import probes as spec
+from gyrostat.wire.layout import Axis
 
 Readings = Mapping[str, Tensor | float]
 """Metric -> its value: a vector along the metric's axis (order of `Network`), or a scalar."""
@@ -78,6 +79,10 @@ class Probe(ABC):
     def acts(cls, stage: str) -> bool:
         """Whether it does anything at this stage, named after its method."""
         return getattr(cls, stage) is not getattr(Probe, stage)
+
+    def axes(self) -> Mapping[Axis, Sequence[str]]:
+        """Names along an axis that no other probe measures on; the same all through the training."""
+        return {}
 
     def start(self) -> None:
         """The training begins, or goes on after `load_state_dict`: parameters are as its next step finds them."""

@@ -1,6 +1,7 @@
 """How sharp the loss is around the weights, held against what the optimizer can bear."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from gyrostat.probes.stability import inverse_root_preconditioner, is_adaptive, 
 from gyrostat.probes.undisturbed import undisturbed
 from gyrostat.probes.warmstart import random_signs, random_vector
 from gyrostat.spec.probes import CurvatureProbe
+from gyrostat.wire.layout import Axis
 
 _NEXT, _FRESH = 0.1, 0.1
 """Parts of a start besides the last eigenvector (1): the last second one, and a new direction."""
@@ -30,8 +32,12 @@ is as suspicious as one large one, and stays so."""
 _NEWEST = 0.2
 """Weight of the newest measurement in the running mean of what tells the blocks' errors."""
 
+_SEEDS = 2**20
+"""Seeds of random directions for each size of the basis: more than there will be measurements."""
+
 _BASIS_BYTES = 2**28
-"""Memory for a basis and its images, at most (but for four vectors of each, with which it can do)."""
+"""Memory for a basis and its images, at most (but for three vectors of each besides those of the eigenvalues that are
+wanted, with which it can do)."""
 
 
 class Curvature(Probe):
@@ -58,6 +64,10 @@ class Curvature(Probe):
         self._squares: Tensor | None = None
         self._weight = 1.0
 
+    def axes(self) -> Mapping[Axis, Sequence[str]]:
+        """The largest eigenvalue is number 1."""
+        return {"eigenvalue": [f"eigenvalue {number}" for number in range(1, self.settings.eigenvalues + 1)]}
+
     def after_update(self) -> Readings:
         """At the new weights; the limit at the learning rate of the step that led to them."""
         network = self.network
@@ -78,10 +88,10 @@ class Curvature(Probe):
         return readings
 
     def _measure(self, graph: GradientGraph, parameters: dict[int, nn.Parameter]) -> Readings:
-        held = list(parameters.values())
+        held, wanted = list(parameters.values()), self.settings.eigenvalues
         gradient = graph.gradient.to(_common_dtype(held))
-        capacity = max(4, min(32, _BASIS_BYTES // (2 * gradient.numel() * gradient.element_size())))
-        space = Subspace(graph.product, gradient, len(gradient), capacity)
+        capacity = max(wanted + 3, min(32, _BASIS_BYTES // (2 * gradient.numel() * gradient.element_size())))
+        space = Subspace(graph.product, gradient, len(gradient), capacity, kept=wanted + 1)
         scale = self._scale(held, gradient)
         readings: dict[str, Tensor | float] = {}
         try:
@@ -90,24 +100,30 @@ class Curvature(Probe):
         except NotFinite:
             readings["curvature.along_gradient"] = math.nan
         most = self.settings.max_products // (1 if scale is None else 2)
-        values, error = self._largest(space, self._start("sharpness", space, gradient), most, self.settings.eigenvalues)
+        values, errors = self._largest(space, self._starts_of("sharpness", space, gradient), most, wanted)
         # after the eigenvalues: the basis must not depend on the signs
         found, fresh, rest = self._trace(graph, space, parameters)
         if rest > _SUSPECT * abs(values[0]) and self._measured >= self._next_look:
             before = values[0]
-            values, error = self._largest(space, fresh, most, self.settings.eigenvalues)
+            values, errors = self._largest(space, [fresh], most, wanted)
             self._pause = 1 if values[0] > before + self.settings.tolerance * abs(before) else self._pause * 2
             self._next_look = self._measured + min(self._pause, _PATIENCE)
-        readings |= found | {"curvature.sharpness": values[0], "curvature.sharpness_error": error}
-        if len(values) > 1:
-            readings["curvature.second_eigenvalue"] = values[1]
+        readings |= found | {"curvature.sharpness": values[0], "curvature.sharpness_error": errors[0]}
+        if wanted > 1:
+            readings["curvature.eigenvalue"] = self._along_axis(values)
+            readings["curvature.eigenvalue_error"] = self._along_axis(errors)
         if scale is not None:
             other, left = space.scaled(scale), self.settings.max_products - space.products
-            values, _ = self._largest(other, self._start("preconditioned", other, scale * gradient), left, 1)
+            values, _ = self._largest(other, self._starts_of("preconditioned", other, scale * gradient), left, 1)
             readings["curvature.preconditioned_sharpness"] = values[0]
-            self._keep("preconditioned", other, scale * fresh)
-        self._keep("sharpness", space, fresh)
+            self._keep("preconditioned", other, scale * fresh, 1)
+        self._keep("sharpness", space, fresh, wanted)
         return readings
+
+    def _along_axis(self, values: Sequence[float]) -> Tensor:
+        """What the probe has of as many eigenvalues as are asked for; absent where a small matrix has not so many."""
+        found = torch.tensor(values, dtype=torch.float64).to(self.network.device)
+        return self.network.spread(found, range(len(values)), self.settings.eigenvalues)
 
     def _scale(self, parameters: list[nn.Parameter], like: Tensor) -> Tensor | None:
         """(n,) the diagonal of P⁻¹ᐟ², where there is one."""
@@ -116,32 +132,48 @@ class Curvature(Probe):
         roots = inverse_root_preconditioner(self.network.optimizer, parameters)
         return None if roots is None else torch.cat([root.reshape(-1) for root in roots]).to(like)
 
-    def _largest(self, space: Subspace, start: Tensor, most: int, count: int) -> tuple[list[float], float]:
-        """So many eigenvalues, falling, as there are, and the largest of their relative residuals."""
-        error = 0.0
+    def _largest(
+        self, space: Subspace, starts: Sequence[Tensor], most: int, count: int
+    ) -> tuple[list[float], list[float]]:
+        """So many eigenvalues, falling, as there are, and their relative residuals; of what is not finite one NaN."""
         try:
-            space.extend(start)
-            for number in range(count):
-                if len(space) <= number and not space.extend(self._random(space.basis)):
-                    break
-                found = space.refine(number, tolerance=self.settings.tolerance, max_products=most)
-                error = max(error, found)
+            for start in starts:
+                space.extend(start)
+            errors = self._refined(space, most, count)
+            # a basis that is too small for so many, and invariant
+            while len(errors) < count and space.products < most and space.extend(self._random(space)):
+                errors = self._refined(space, most, count)
         except NotFinite:
-            return [math.nan], math.nan
-        return [float(value) for value in space.values[:count]], error
+            return [math.nan], [math.nan]
+        return [float(value) for value in space.values[: len(errors)]], errors
 
-    def _start(self, name: str, space: Subspace, gradient: Tensor) -> Tensor:
+    def _refined(self, space: Subspace, most: int, count: int) -> list[float]:
+        """The relative residuals of the first so many Ritz values, as many as the basis tells."""
+        while True:
+            before = space.products
+            errors = [
+                space.refine(number, tolerance=self.settings.tolerance, max_products=most)
+                for number in range(count)
+                if number < len(space)  # which grows
+            ]
+            # what was found for one may have unsettled those before it
+            if count == 1 or space.products == before:
+                return errors
+
+    def _starts_of(self, name: str, space: Subspace, gradient: Tensor) -> list[Tensor]:
         """Where to look first: where the last measurement ended; where there was none, along the gradient's image.
 
         Where nothing is known of that either, along the gradient itself.
         """
-        start = self._starts.get(name)
-        if start is not None and start.shape == gradient.shape:
-            return start.to(gradient)
-        return _plus(self._random(gradient), space.images[0] if len(space) else gradient, 1 / _FRESH)
+        starts = self._starts.get(name)
+        if starts is not None and starts.shape[1:] == gradient.shape:
+            return list(starts.to(gradient))
+        return [_plus(self._random(space), space.images[0] if len(space) else gradient, 1 / _FRESH)]
 
-    def _random(self, like: Tensor) -> Tensor:
-        return random_vector(like.shape[-1], like, seed=2 * self._measured)
+    def _random(self, space: Subspace) -> Tensor:
+        """(n,) another one for each measurement and each size of its basis."""
+        like = space.basis
+        return random_vector(like.shape[1], like, seed=2 * (self._measured + len(space) * _SEEDS))
 
     def _trace(
         self, graph: GradientGraph, space: Subspace, parameters: dict[int, nn.Parameter]
@@ -187,16 +219,17 @@ class Curvature(Probe):
         self._squares = torch.where(last.isfinite(), last, 0)
         return torch.maximum(squares, self._squares)
 
-    def _keep(self, name: str, space: Subspace, fresh: Tensor) -> None:
+    def _keep(self, name: str, space: Subspace, fresh: Tensor, count: int) -> None:
         """What the next measurement starts from; after something that was not finite it starts anew."""
         self._starts.pop(name, None)
         norm = fresh.norm()
         if not len(space) or not bool(norm.isfinite()):
             return
-        start = space.vector(0)
-        if len(space) > 1:
-            start = torch.add(start, space.vector(1), alpha=_NEXT)
-        self._starts[name] = _plus(start, fresh, _FRESH)
+        vectors = [space.vector(number) for number in range(min(max(2, count), len(space)))]
+        if len(vectors) > 1:
+            vectors[0] = torch.add(vectors[0], vectors[1], alpha=_NEXT)
+        vectors[0] = _plus(vectors[0], fresh, _FRESH)
+        self._starts[name] = torch.stack(vectors[:count])
 
     def state_dict(self) -> dict[str, Any]:
         """Where the next measurement starts from, when it looks further, and what told the blocks' errors."""

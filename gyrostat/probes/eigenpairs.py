@@ -27,14 +27,15 @@ class NotFinite(ArithmeticError):
 class Subspace:
     """An orthonormal basis Q with its images AQ: what is known of an operator A (Rayleigh-Ritz).
 
-    Waits for the device at every vector that is added.
+    Waits for the device at every vector that is added. When the basis is full it goes on from the first Ritz vectors:
+    a third of it, and at least `kept`, which are fewer than `capacity`.
 
     Attributes:
         products: how many were made with the operator.
     """
 
-    def __init__(self, operator: Operator, like: Tensor, length: int, capacity: int) -> None:
-        self._operator = operator
+    def __init__(self, operator: Operator, like: Tensor, length: int, capacity: int, kept: int = 2) -> None:
+        self._operator, self._kept = operator, kept
         self._basis, self._images = (like.new_empty((capacity, length)) for _ in range(2))
         self._size = 0
         self.products = 0
@@ -102,7 +103,7 @@ class Subspace:
             image = torch.addmv(image / norm, self.images.mT, shares, alpha=-1) / left
         _finite_norm(image)
         if self._size == len(self._basis):
-            self._shrink(max(2, self._size // 3))
+            self._shrink(max(self._kept, self._size // 3))
         self._basis[self._size], self._images[self._size] = vector, image
         self._size += 1
         self._project(image)
@@ -117,7 +118,7 @@ class Subspace:
         def operator(vector: Tensor) -> Tensor:
             return scale * self._operator(scale * vector)
 
-        other = Subspace(operator, self._basis, self._basis.shape[1], len(self._basis))
+        other = Subspace(operator, self._basis, self._basis.shape[1], len(self._basis), self._kept)
         if bool((scale > 0).all()):
             for vector, image in zip(self.basis, self.images, strict=True):
                 other.extend(vector / scale, scale * image)

@@ -1,6 +1,7 @@
 """What the session's frames mean: names of the axes and declared metrics, as they become known, in versions."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -14,11 +15,18 @@ class LayoutBook:
     """Keeps the layout of a session, and cuts full vectors down to it.
 
     Axis `module` holds the leaf modules that were seen to put out a floating tensor, so it is known after the first
-    probed forward pass, and grows. Of an axis longer than `wire.layout.MAX_NAMES` the first so many names are kept.
+    probed forward pass, and grows; `axes` are those that probes have for themselves. Of an axis longer than
+    `wire.layout.MAX_NAMES` the first so many names are kept.
     """
 
-    def __init__(self, network: Network, scalars: Sequence[str], ranks: int = 1) -> None:
-        self._network, self._ranks = network, ranks
+    def __init__(
+        self,
+        network: Network,
+        scalars: Sequence[str],
+        ranks: int = 1,
+        axes: Mapping[Axis, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        self._network, self._ranks, self._of_probes = network, ranks, axes
         self._declared = dict.fromkeys(scalars)
         self._own: dict[str, MetricDeclaration] = {}
         self._version, self._seen = 0, 0
@@ -73,6 +81,7 @@ class LayoutBook:
             "matrix": wire_names(list(network.matrices)[:MAX_NAMES]),
             "head": wire_names(network.heads[:MAX_NAMES]),
             "rank": [f"rank {rank}" for rank in range(self._ranks)],
+            **{axis: wire_names(names) for axis, names in self._of_probes.items()},
         }
         self._selected = None if len(seen) == len(leaves) else index(seen, network.device).to(torch.long)
         return Layout(

@@ -106,7 +106,8 @@ class ProbeSession:
         self._scalars = Scalars(scalars, self._probes.values(), ranks)
         if self._probes and self._network.device.type == "cpu":
             kernels.prepare()
-        self._ranks, self._layouts = ranks, LayoutBook(self._network, scalars, ranks)
+        axes = {axis: names for probe in self._probes.values() for axis, names in probe.axes().items()}
+        self._ranks, self._layouts = ranks, LayoutBook(self._network, scalars, ranks, axes)
         recorder = settings.recorder
         self._schedule = Schedule(
             {name: _plan(probe.settings, settings.budget, recorder.enabled) for name, probe in self._probes.items()},

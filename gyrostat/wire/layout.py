@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Axis = Literal["run", "module", "parameter", "matrix", "block", "head", "rank"]
+Axis = Literal["run", "module", "parameter", "matrix", "block", "head", "rank", "eigenvalue"]
 """What a metric's values are indexed by. `matrix` is the parameters with two or more dimensions, in order."""
 
 MAX_NAMES = 20_000

@@ -54,7 +54,7 @@ def grid_of(series: Series, max_rows: int = MAX_ROWS) -> Grid:
         broken=broken.T,
         per_row=per_row,
         layers=layers,
-        things={"head": "heads", "rank": "ranks"}.get(series.axis, "layers"),
+        things={"head": "heads", "rank": "ranks", "eigenvalue": "eigenvalues"}.get(series.axis, "layers"),
     )
 
 

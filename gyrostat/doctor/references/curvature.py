@@ -11,7 +11,7 @@ from torch.func import functional_call
 from gyrostat.doctor.moment import Array, Moment
 from gyrostat.doctor.networks import NETWORKS, loss_of
 from gyrostat.doctor.references.registry import DEVIATIONS, Between, Values, reference
-from gyrostat.doctor.training import TRACE_SAMPLES
+from gyrostat.doctor.training import EIGENVALUES, TRACE_SAMPLES
 from gyrostat.spec.probes import CurvatureProbe, SmoothnessProbe
 
 _ESTIMATE = 0.02
@@ -131,16 +131,31 @@ def sam_sharpness(moment: Moment) -> Values:
     return moved - loss
 
 
-@reference("curvature.second_eigenvalue", error=_ESTIMATE)
-def second_eigenvalue(moment: Moment) -> Values:
-    """Of H."""
-    return float(np.linalg.eigvalsh(hessian(moment))[-2])
+def largest(moment: Moment) -> dict[str, float]:
+    """Eigenvalues of H by their names, falling."""
+    values = np.linalg.eigvalsh(hessian(moment))[: -EIGENVALUES - 1 : -1]
+    return {f"eigenvalue {number}": float(value) for number, value in enumerate(values, start=1)}
+
+
+@reference("curvature.eigenvalue", error=_ESTIMATE)
+def eigenvalues(moment: Moment) -> Values:
+    """The largest of H, falling."""
+    return largest(moment)
+
+
+@reference("curvature.eigenvalue_error")
+def eigenvalue_errors(moment: Moment) -> Values:
+    """Of each that was found what `sharpness_error` is of the sharpness."""
+    return {name: _residual(moment, moment.found("curvature.eigenvalue", name)) for name in largest(moment)}
 
 
 @reference("curvature.sharpness_error")
 def sharpness_error(moment: Moment) -> Values:
     """At least how far the nearest eigenvalue is from the sharpness that was found; at most where the probe stops."""
-    found = moment.found("curvature.sharpness")
+    return _residual(moment, moment.found("curvature.sharpness"))
+
+
+def _residual(moment: Moment, found: float) -> Between:
     nearest = float(np.abs(np.linalg.eigvalsh(hessian(moment)) - found).min())
     rounding = 1e-5
     return Between(low=nearest / found - rounding, high=CurvatureProbe().tolerance)

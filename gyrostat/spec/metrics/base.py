@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-MetricAxis = Literal["run", "module", "parameter", "matrix", "head", "rank"]
+MetricAxis = Literal["run", "module", "parameter", "matrix", "head", "rank", "eigenvalue"]
 
 
 @dataclass(frozen=True, kw_only=True)

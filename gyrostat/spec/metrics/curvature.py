@@ -8,12 +8,17 @@ METRICS = (
                        "after the step; dropout off, batch statistics of the probe batch.",
            source="Cohen et al. 2021, arXiv 2103.00065"),
     Metric(name="curvature.sharpness_error", unit="1", axis="run", stage=LANDSCAPE, log=True,
-           description="‖Hy − θy‖/θ of the sharpness θ and its vector y (the larger one, of two eigenvalues): so near, "
-                       "relative to it, an eigenvalue is for certain. θ never exceeds the largest one.",
+           description="‖Hy − θy‖/θ of the sharpness θ and its vector y: so near, relative to it, an eigenvalue is "
+                       "for certain. θ never exceeds the largest one.",
            source="Parlett 1998, The Symmetric Eigenvalue Problem, section 4.5"),
-    Metric(name="curvature.second_eigenvalue", unit="1", axis="run", stage=LANDSCAPE, log=True,
-           description="Second largest algebraic eigenvalue of the same Hessian; only with `eigenvalues` 2.",
+    Metric(name="curvature.eigenvalue", unit="1", axis="eigenvalue", stage=LANDSCAPE, log=True,
+           description="The largest algebraic eigenvalues of the same Hessian, falling, the first of which is the "
+                       "sharpness; only with `eigenvalues` 2 or more, which says how many. None exceeds its own.",
            source="Parlett 1998, The Symmetric Eigenvalue Problem, chapter 11"),
+    Metric(name="curvature.eigenvalue_error", unit="1", axis="eigenvalue", stage=LANDSCAPE, log=True,
+           description="‖Hy − θy‖/|θ| of each `curvature.eigenvalue` θ and its vector y: so near, relative to it, an "
+                       "eigenvalue is for certain; above `tolerance` where the products were used up before.",
+           source="Parlett 1998, The Symmetric Eigenvalue Problem, section 4.5"),
     Metric(name="curvature.preconditioned_sharpness", unit="1", axis="run", stage=LANDSCAPE, log=True,
            description="Largest eigenvalue of P⁻¹ᐟ²HP⁻¹ᐟ²; only for adaptive optimizers. P = diag(√v̂ + ε)·(1 − β₁ᵗ) "
                        "of Adam and AdamW, diag(√s + ε) of RMSprop, diag(√v̂ + ε) of schedule-free AdamW.",

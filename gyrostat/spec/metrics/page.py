@@ -15,10 +15,11 @@ is divided out of it, and over which samples and ranks it is reduced, follows fr
 definition says. `gyrostat doctor probes` compares every value with the slow way.
 
 **Axis**: `run` is one number; otherwise a vector, in the order of the network: `module` (modules without children),
-`parameter` (tied ones once), `matrix` (parameters of two or more dimensions), `head` (of attention layers), `rank`.
-What was not measured at a step is absent, which is not NaN. **Cost**, in training steps for one measurement: *cheap* a
-few hundredths, *moderate* a tenth or more, *dear* a step or many. The flight recorder has the cheap ones at every step
-as far as `probes.budget` lets it. *The loop* is what the training loop itself passes.
+`parameter` (tied ones once), `matrix` (parameters of two or more dimensions), `head` (of attention layers), `rank`; but
+`eigenvalue` falls from the largest. What was not measured at a step is absent, which is not NaN. **Cost**, in training
+steps for one measurement: *cheap* a few hundredths, *moderate* a tenth or more, *dear* a step or many. The flight
+recorder has the cheap ones at every step as far as `probes.budget` lets it. *The loop* is what the training loop itself
+passes.
 """
 
 

@@ -15,7 +15,8 @@ class CurvatureProbe(Probe):
     metrics: ClassVar[tuple[str, ...]] = (
         "curvature.sharpness",
         "curvature.sharpness_error",
-        "curvature.second_eigenvalue",
+        "curvature.eigenvalue",
+        "curvature.eigenvalue_error",
         "curvature.preconditioned_sharpness",
         "curvature.limit",
         "curvature.sharpness_over_limit",
@@ -32,10 +33,11 @@ class CurvatureProbe(Probe):
     takes as many as the training's own batch has."""
     tolerance: float = Field(0.04, gt=0, le=0.5)
     """Relative residual ‖Hy − θy‖/θ at which the iteration stops; the error of θ is of the order of its square."""
-    eigenvalues: int = Field(1, ge=1, le=2)
-    """How many of the largest eigenvalues are iterated for; 2 also gives `curvature.second_eigenvalue`."""
+    eigenvalues: int = Field(1, ge=1, le=16)
+    """How many of the largest eigenvalues are iterated for; 2 or more also give `curvature.eigenvalue`."""
     max_products: int = Field(20, ge=2, le=1000)
-    """Hessian-vector products of one measurement, at most, besides those for the trace."""
+    """Hessian-vector products of one measurement, at most, besides those for the trace; three or four an eigenvalue do
+    for the next ones, more for the first measurement."""
     along_gradient: bool = True
     """Whether a product is spent on the curvature along the gradient."""
     trace_samples: int = Field(1, ge=0, le=1000)

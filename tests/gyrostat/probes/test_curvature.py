@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gyrostat.probes import ProbeSession
 from gyrostat.probes.stability import limit
+from gyrostat.wire.values import is_absent
 
 
 def full_hessian(model: nn.Module, loss_of: Callable[[], Tensor]) -> np.ndarray:
@@ -229,7 +230,7 @@ def test_a_second_eigenvalue_that_overtakes_is_seen_within_five_measurements(sin
     assert sink.frames[7]["curvature.sharpness"][0] == pytest.approx(1.3, rel=0.01)
 
 
-def test_second_eigenvalue_trace_blocks_and_curvature_along_the_gradient_are_those_of_the_full_hessian(
+def test_eigenvalues_trace_blocks_and_curvature_along_the_gradient_are_those_of_the_full_hessian(
     sink: Any, only: Any, run_step: Callable[..., Tensor]
 ) -> None:
     model, within = network(), []
@@ -239,7 +240,12 @@ def test_second_eigenvalue_trace_blocks_and_curvature_along_the_gradient_are_tho
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     trained = np.concatenate([np.full(p.numel(), p.requires_grad) for p in model.parameters()])
     with ProbeSession(
-        model, optimizer, only("curvature", eigenvalues=2), sink=sink, scalars=["loss.train"], probe_loss=loss_of
+        model,
+        optimizer,
+        only("curvature", eigenvalues=4, max_products=40),
+        sink=sink,
+        scalars=["loss.train"],
+        probe_loss=loss_of,
     ) as session:
         for step in range(1, 9):
             run_step(session, step, model, optimizer, loss_of)
@@ -247,8 +253,14 @@ def test_second_eigenvalue_trace_blocks_and_curvature_along_the_gradient_are_tho
             dense = full_hessian(model, loss_of)[trained][:, trained]
             values = np.linalg.eigvalsh(dense)[::-1]
             assert frame["curvature.sharpness"][0] == pytest.approx(values[0], rel=0.01)
-            assert frame["curvature.second_eigenvalue"][0] == pytest.approx(values[1], rel=0.02)
-            assert 0 <= frame["curvature.sharpness_error"][0] <= 0.04
+            assert frame["curvature.eigenvalue"] == pytest.approx(values[:4], rel=0.02)
+            assert frame["curvature.eigenvalue"][0] == frame["curvature.sharpness"][0]
+            stated = frame["curvature.eigenvalue_error"]
+            assert ((stated >= 0) & (stated <= 0.04)).all()
+            # an eigenvalue for certain within the residual, of each, and none above its own
+            for found, error in zip(frame["curvature.eigenvalue"], stated, strict=True):
+                assert np.abs(values - found).min() <= error * found + 1e-5
+            assert (frame["curvature.eigenvalue"] <= values[:4] * (1 + 1e-5)).all()
             g = torch.cat([x.reshape(-1) for x in torch.autograd.grad(loss_of(), optimizer.param_groups[0]["params"])])
             g = g.double().numpy()
             assert frame["curvature.along_gradient"][0] == pytest.approx(g @ dense @ g / (g @ g), rel=1e-3, abs=1e-5)
@@ -286,6 +298,61 @@ def test_the_trace_of_many_measurements_at_one_point_is_unbiased_and_has_the_sta
     assert np.mean(np.abs(found - true) < 1.96 * stated) >= 0.95 - 2.33 * np.sqrt(0.95 * 0.05 / 60)
     # of former measurements too: as sure as normal numbers once there are some
     assert np.median(stated[10:]) < 1.3 * found.std()
+
+
+class Diagonal(nn.Module):
+    """A quadratic with these eigenvalues."""
+
+    def __init__(self, curvatures: list[float]) -> None:
+        super().__init__()
+        self.curvatures = torch.tensor(curvatures)
+        self.weight = nn.Parameter(torch.ones(len(curvatures)))
+
+    def forward(self) -> Tensor:
+        return (self.curvatures * self.weight**2).sum() / 2
+
+
+def test_eigenvalues_have_names_of_their_own_and_repeated_ones_are_told_as_often_as_they_are_there(
+    sink: Any, only: Any
+) -> None:
+    model = Diagonal([5.0, 5.0, 5.0, 2.0, -8.0, *np.linspace(-0.5, 0.5, 40)])
+    one_measurement(sink, only("curvature", eigenvalues=5, max_products=60), model, model)
+    (layout,) = sink.layouts
+    assert layout.axes["eigenvalue"] == [f"eigenvalue {number}" for number in (1, 2, 3, 4, 5)]
+    found = sink.frames[1]["curvature.eigenvalue"]
+    assert found[0] == pytest.approx(5.0, rel=0.01)
+    assert found[3:] == pytest.approx([2.0, 0.5], rel=0.01)
+
+
+def test_of_fewer_parameters_than_eigenvalues_those_beyond_are_absent(sink: Any, only: Any) -> None:
+    model = Saddle()
+    one_measurement(sink, only("curvature", eigenvalues=6), model, model)
+    found, errors = sink.frames[1]["curvature.eigenvalue"], sink.frames[1]["curvature.eigenvalue_error"]
+    assert found[:4] == pytest.approx([1.5, 0.5, -2.0, -9.0], rel=0.01)
+    assert is_absent(found).tolist() == is_absent(errors).tolist() == [False] * 4 + [True] * 2
+
+
+def test_the_largest_eigenvalues_go_on_from_the_last_ones(sink: Any, only: Any) -> None:
+    model = Diagonal([9.0, 7.0, 4.0, 3.0, *np.linspace(-1, 1, 200)])
+    passes: list[Tensor] = []
+    model.weight.register_hook(passes.append)  # one of the gradient, and one of each product
+    with ProbeSession(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        only("curvature", eigenvalues=4, max_products=60, trace_samples=0, along_gradient=False),
+        sink=sink,
+        scalars=[],
+        probe_loss=model,
+    ) as session:
+        spent = []
+        for step in (1, 2, 3):
+            passes.clear()
+            session.begin_step(step)
+            session.after_update()
+            session.end_step({}, epoch=0)
+            spent.append(len(passes) - 1)
+            assert sink.frames[step]["curvature.eigenvalue"] == pytest.approx([9.0, 7.0, 4.0, 3.0], rel=0.01)
+    assert spent[0] > 6 >= spent[1] >= spent[2] >= 4
 
 
 class Tied(nn.Module):

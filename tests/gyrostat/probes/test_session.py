@@ -13,6 +13,8 @@ from gyrostat.spec import probes as spec
 from gyrostat.spec.probes import Probes
 
 OF_ADAPTIVE = {"curvature.preconditioned_sharpness", "update.second_moment_lag"}
+OF_SEVERAL = {"curvature.eigenvalue", "curvature.eigenvalue_error"}
+"""Only where more than one eigenvalue is asked for."""
 NO_RECORDER = spec.Recorder(enabled=False)
 
 
@@ -53,7 +55,7 @@ def test_without_a_budget_each_probe_keeps_exactly_its_cadence(
         if registry.PROBES[kind.name].needs & {Need.ATTENTION, Need.BRANCHES, Need.PROBE_BATCH}:
             continue
         every, start = kind().every, [1] if kind.at_start else []
-        for metric in set(kind.metrics) - {*OF_ADAPTIVE, *spec.StatisticsProbe.metrics, "curvature.second_eigenvalue"}:
+        for metric in set(kind.metrics) - {*OF_ADAPTIVE, *OF_SEVERAL, *spec.StatisticsProbe.metrics}:
             found = [step for step, frame in sink.frames.items() if metric in frame]
             due = [*start, *range(every if every > 1 else 2, 101, every)]
             later = Need.NEXT_GRADIENT in registry.PROBES[kind.name].needs
