@@ -100,7 +100,7 @@ def _lifespan(settings: AppSettings, clock: Clock) -> Callable[[FastAPI], Abstra
         reaper = Reaper(database, settings, clock, wake=hub.wake)
         await asyncio.to_thread(reaper.grant_grace)
         watching = asyncio.create_task(hub.run(database))
-        merger, retention = Merger(database), Retention(database, settings.keep_days, clock)
+        merger, retention = Merger(database), Retention(database, settings.keep_days, settings.keep_raw_days, clock)
         reaper.start()
         merger.start()
         retention.start()

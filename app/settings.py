@@ -37,6 +37,9 @@ class AppSettings(BaseSettings):
     """From which severity on the log has lines; `debug` has one for every request."""
     keep_days: float | None = Field(None, gt=0)
     """Runs that ended so many days ago are deleted, with all measurements, unless they are tagged `keep`."""
+    keep_raw_days: float | None = Field(None, gt=0)
+    """Of runs that ended so many days ago summaries are kept, unless they are tagged `keep`: of every 16 rows minimum,
+    mean, maximum and the last."""
     max_backlog_bytes: int = Field(64 << 20, ge=1)
     """Batches of frames that may wait to be stored, together; senders are asked to come back (429) beyond that."""
     heartbeat_seconds: float = Field(2.0, gt=0)
@@ -69,6 +72,11 @@ class AppSettings(BaseSettings):
             raise ValueError(
                 f"GYROSTAT_HOST={self.host} is reachable from other machines and no GYROSTAT_TOKEN is set; "
                 "set a token of at least 16 characters, or listen on 127.0.0.1"
+            )
+        if self.keep_days is not None and self.keep_raw_days is not None and self.keep_raw_days >= self.keep_days:
+            raise ValueError(
+                f"GYROSTAT_KEEP_RAW_DAYS={self.keep_raw_days:g} must be below GYROSTAT_KEEP_DAYS={self.keep_days:g}; "
+                "lower the first or leave it out: runs would be deleted before they could be thinned"
             )
         if not self.heartbeat_seconds < self.unreachable_seconds < self.lease_seconds:
             raise ValueError("heartbeat_seconds < unreachable_seconds < lease_seconds must hold")

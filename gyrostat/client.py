@@ -133,6 +133,8 @@ class Client:
     def export(self, run: str, file: IO[bytes], *, format: Literal["parquet", "csv"] = "parquet") -> None:
         """Writes every value that the run shows into `file`, a row each: step, metric, name (empty for scalars), value.
 
+        Of a run that is thinned (`thinned_at`) a value is the last of `rows` stored ones, with `min`, `mean` and `max`.
+
         Raises:
             ApiError: there is no such run.
         """
@@ -229,7 +231,7 @@ class Client:
             names: glob that chooses columns.
             from_step: first step, included.
             to_step: last step, included.
-            points: at most so many rows, each the last of its bucket of steps; None for all.
+            points: at most so many rows, each the last of its bucket of steps; None for all that are kept.
 
         Raises:
             ImportError: pandas is not installed.

@@ -60,7 +60,10 @@ class MetricsView(View):
 
 
 class SeriesView(View):
-    """A metric over steps. A row of a bucketed series stands for `rows` stored ones; `steps` names the last of them."""
+    """A metric over steps. A row of a bucketed series stands for `rows` stored ones; `steps` names the last of them.
+
+    Where rows as measured were given up (`thinned_at` of the run), so is a series that was asked for without `points`.
+    """
 
     metric: str = Field(examples=["gradient.norm"])
     unit: str = Field(examples=["1"])
@@ -198,7 +201,10 @@ def get_series(
     format: Annotated[Format, Query(description="How it is written")] = Format.JSON,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """The metric over steps: complete, or in `points` buckets that hide neither a spike nor a non-finite value."""
+    """The metric over steps: complete, or in `points` buckets that hide neither a spike nor a non-finite value.
+
+    Complete is, of a run that is thinned (`thinned_at`), what is kept: buckets of 16 rows, the newest rows beside them.
+    """
     wanted = [name.strip() for name in aggregate.split(",") if name.strip()] or list(metric_service.AGGREGATES)
 
     def answer(session: Session) -> bytes:
@@ -267,13 +273,18 @@ def export(
     database: DatabaseDep,
     format: Annotated[ExportFormat, Query(description="How it is written")] = ExportFormat.PARQUET,
 ) -> StreamingResponse:
-    """Every value that the run shows, one a row: step, metric, name (empty for scalars), value. Nothing is left out."""
+    """Every value that the run shows, one a row: step, metric, name (empty for scalars), value. Nothing is left out.
+
+    Of a run that is thinned (`thinned_at`) there are further columns: `value` is that of the last of `rows` stored
+    ones, `min`, `mean` and `max` are over the finite values of all of them.
+    """
     # The file is made before the answer begins: a slow reader then holds no database snapshot, and the length is known,
     # so that a download that breaks off is noticed.
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the answer
     try:
         with database.read() as session:
-            series_formats.write(series_formats.points(_all_rows(session, run_id)), format, file)
+            schema = series_formats.SUMMARIES if metric_service.is_thinned(session, run_id) else series_formats.POINTS
+            series_formats.write(series_formats.points(_all_rows(session, run_id), schema), format, file)
         size = file.tell()
         file.seek(0)
     except BaseException:
@@ -315,7 +326,7 @@ def _unless_known(
 
 def _all_rows(session: Session, run_id: str) -> Iterator[Series]:
     for entry in metric_service.catalogue(session, run_id):
-        yield from metric_service.raw_chunks(session, run_id, entry.name)
+        yield from metric_service.finest_chunks(session, run_id, entry.name)
 
 
 def _attachment(name: str) -> str:

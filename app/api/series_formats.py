@@ -26,6 +26,15 @@ _FIELDS = (
 )
 POINTS = Schema(_FIELDS)
 """One row a measured value, as in exports; `name` is empty for scalars."""
+SUMMARIES = Schema(
+    (
+        *_FIELDS[:-1],
+        Field("value", DataType.float32()),
+        Field("rows", DataType.uint32(), nullable=False),
+        *(Field(name, DataType.float32(), nullable=False) for name in ("min", "mean", "max")),
+    )
+)
+"""The same of a thinned run: of every so many `rows` the last one's value, which is null where only others have one."""
 
 
 def document(series: Series, aggregate: Sequence[str]) -> dict[str, Any]:
@@ -107,22 +116,27 @@ def table(series: Series, aggregate: Sequence[str]) -> Table:
     return Table.from_arrays(list(columns.values()), names=list(columns), metadata=metadata)
 
 
-def points(chunks: Iterator[Series]) -> RecordBatchReader:
-    """Every measured value of the series as a row of POINTS, made while it is read; absent values have none."""
+def points(chunks: Iterator[Series], schema: Schema = POINTS) -> RecordBatchReader:
+    """Every measured value of the series as a row of POINTS or SUMMARIES, made while it is read; absent ones have none.
+
+    Series for SUMMARIES must have their planes.
+    """
     # an empty batch first: without any, a CSV file would not even have its header
-    return RecordBatchReader.from_batches(POINTS, chain([_NO_POINTS], (_points(chunk) for chunk in chunks)))
+    none = RecordBatch.from_arrays([Array([], kind) for kind in schema.types], schema=schema)
+    return RecordBatchReader.from_batches(schema, chain([none], (_points(chunk, schema) for chunk in chunks)))
 
 
-_NO_POINTS = RecordBatch.from_arrays([Array([], field.type) for field in _FIELDS], schema=POINTS)
-
-
-def _points(series: Series) -> RecordBatch:
-    measured = ~is_absent(series.values)
+def _points(series: Series, schema: Schema) -> RecordBatch:
+    measured = ~is_absent(series.values if series.minimum is None else series.minimum)
     rows, columns = np.nonzero(measured)
     metric = Array([series.metric], DataType.utf8()).take(_indices(np.zeros(len(rows), dtype=np.uint32)))
     name = Array(list(series.names), DataType.utf8()).take(_indices(columns.astype(np.uint32)))
-    arrays = [Array.from_numpy(series.steps[rows]), metric, name, Array.from_numpy(series.values[measured])]
-    return RecordBatch.from_arrays(arrays, schema=POINTS)
+    arrays = [Array.from_numpy(series.steps[rows]), metric, name, _columns(series.values[measured][:, None])[0]]
+    if series.bucketed:
+        planes = (plane for kind, plane in _planes(series, ("min", "mean", "max")).items())
+        arrays.append(Array.from_numpy(np.ascontiguousarray(series.rows, dtype=np.uint32)[rows]))
+        arrays += [Array.from_numpy(plane[measured]) for plane in planes]
+    return RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _indices(index: Any) -> Array:

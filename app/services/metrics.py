@@ -4,12 +4,13 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from app.errors import Invalid, NotFound
-from app.series import Rows, Series, bucketed, single_rows, starts_of_columns
+from app.series import PLANES, Rows, Series, bucketed, single_rows, starts_of_columns
 from app.storage import frames as frame_repository
 from app.storage import reading
 from app.storage import runs as run_repository
@@ -31,7 +32,7 @@ Layouts = Mapping[tuple[int, int], Layout]
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One entry of a run's catalogue. Steps are those of its first and of its newest row."""
+    """One entry of a run's catalogue. Steps are those of its first and of its newest row, which has `width` values."""
 
     name: str
     unit: str
@@ -40,6 +41,7 @@ class Measured:
     count: int
     first_step: int | None
     last_step: int | None
+    width: int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,6 +62,17 @@ class _Columns:
     places: dict[tuple[int, int], npt.NDArray[np.int64]]
 
 
+class _Asked(NamedTuple):
+    """Which rows and columns of a metric, how coarse, and how many values at most."""
+
+    names: str | None
+    from_step: int | None
+    to_step: int | None
+    points: int | None
+    aggregate: Sequence[str]
+    max_values: int
+
+
 def catalogue(session: Session, run_id: str) -> list[Measured]:
     """Every metric that the run has values of, by name.
 
@@ -76,15 +89,10 @@ def catalogue(session: Session, run_id: str) -> list[Measured]:
             count=metric.count,
             first_step=metric.first_step,
             last_step=metric.last_step,
+            width=max(1, (metric.size or 0) // FLOAT32_BYTES),
         )
-        for metric in frame_repository.metrics(session, run_id)
+        for metric in frame_repository.described(session, run_id)
     ]
-
-
-def widths(session: Session, run_id: str) -> dict[str, int]:
-    """How many values the newest row of each metric has."""
-    rows = frame_repository.metrics(session, run_id)
-    return {row.name: 1 if row.latest is None else len(row.latest) // FLOAT32_BYTES for row in rows}
 
 
 def revision(session: Session, run_id: str) -> int:
@@ -97,6 +105,12 @@ def revision(session: Session, run_id: str) -> int:
     if found is None:
         raise _no_run(run_id)
     return found
+
+
+def is_thinned(session: Session, run_id: str) -> bool:
+    """Whether full blocks of its rows as measured are given up; False where there is no such run."""
+    run = run_repository.get(session, run_id)
+    return run is not None and run.thinned_at is not None
 
 
 def layout(session: Session, run_id: str) -> tuple[int, Layout]:
@@ -128,19 +142,26 @@ def series(
 
     With `points`, rows are gathered into at most so many buckets, equally wide in steps; no spike and no non-finite
     value is lost. A bucket's `values` are its last row, or the one aggregate where a single one is asked for.
+    Of a thinned run there are buckets without `points` too, of `rows` rows each: they are the finest that is kept.
 
     Raises:
         NotFound: no such run or metric.
         Invalid: a glob that matches nothing, an unknown aggregate, a bad range, more than `max_values` values.
     """
-    _check_request(points, from_step, to_step, aggregate)
-    found = _metric(session, run_id, metric)
-    shown = reading.extents(found.starts, from_step or 0, reading.END if to_step is None else to_step)
+    asked = _Asked(names, from_step, to_step, points, aggregate, max_values)
+    _check_request(asked)
+    return _read(session, run_id, _metric(session, run_id, metric), asked)
+
+
+def _read(session: Session, run_id: str, found: frame_repository.Readable, asked: _Asked) -> Series:
+    points, aggregate = asked.points, asked.aggregate
+    last = reading.END if asked.to_step is None else asked.to_step
+    shown = reading.extents(found.starts, asked.from_step or 0, last)
     held = reading.holdings(session, found.id, shown)
-    columns = _columns(session, run_id, metric, {(each.attempt, each.layout) for each in held}, names)
-    stored = sum(each.rows for each in held if each.level == 0)
-    _check_size(run_id, metric, stored, len(columns.names), points, max_values)
-    level = reading.level_to_read(held, points)
+    columns = _columns(session, run_id, found.name, {(each.attempt, each.layout) for each in held}, asked.names)
+    level = reading.level_to_read(held, points, thinned=found.thinned)
+    stored = sum(each.rows for each in held if each.level in (0, level))
+    _check_size(run_id, found.name, stored, len(columns.names), points, asked.max_values)
     # of raw rows, the other planes follow from the values, where they are needed at all
     planes = ("final",) if level == 0 else _planes(aggregate)
     places = reading.places(session, found.id, shown, level)
@@ -153,28 +174,34 @@ def series(
     return _series(found, columns.names, rows, points, level, aggregate)
 
 
-def raw_chunks(session: Session, run_id: str, metric: str, *, values_at_once: int = 1 << 18) -> Iterator[Series]:
-    """Every stored row of a metric, some at a time in order of steps, for exports of any length."""
+def finest_chunks(session: Session, run_id: str, metric: str, *, values_at_once: int = 1 << 18) -> Iterator[Series]:
+    """Every row that is kept of a metric, some at a time in order of steps, for exports of any length.
+
+    They are the rows as measured; of a thinned run, what `series` answers for all of it.
+    """
     found = _metric(session, run_id, metric)
+    level, planes = (1, PLANES) if found.thinned else (0, ("final",))
     shown = reading.extents(found.starts)
-    spans = reading.raw_places(session, found.id, shown)
+    spans = reading.spans(session, found.id, shown, level)
     columns = _columns(session, run_id, metric, {(place.attempt, place.layout) for place, _, _ in spans}, None)
-    for group, first, last in _in_windows(spans, values_at_once):
+    for group, first, last in reading.windows(spans, values_at_once):
         within = [extent._replace(first=first, last=min(extent.last, last)) for extent in shown]
-        parts = reading.parts(session, group, within, columns.places, ("final",))
-        rows = reading.aligned(parts, columns.places, len(columns.names), ("final",))
+        parts = reading.parts(session, group, within, columns.places, planes)
+        rows = reading.aligned(parts, columns.places, len(columns.names), planes)
         if len(rows):
-            yield _series(found, columns.names, rows, None, 0, AGGREGATES)
+            yield _series(found, columns.names, rows, None, level, AGGREGATES)
 
 
-def latest(session: Session, run_id: str, metrics: Sequence[str] | None = None) -> list[Latest]:
-    """The newest row of each metric, or of those named.
+def latest(
+    session: Session, run_id: str, metrics: Sequence[str] | None = None, *, axis: str | None = None
+) -> list[Latest]:
+    """The newest row of each metric, or of those named, or of those along one axis.
 
     Raises:
         NotFound: no such run, or one of the metrics has no values.
     """
     _check_run(session, run_id)
-    rows = frame_repository.metrics(session, run_id)
+    rows = frame_repository.metrics(session, run_id, axis)
     if metrics is not None:
         by_name = {row.name: row for row in rows}
         for name in metrics:
@@ -196,16 +223,20 @@ def query(
     """
     for run_id in runs:
         _check_run(session, run_id)
+    asked = _Asked(None, None, None, points, AGGREGATES, MAX_VALUES)
+    _check_request(asked)
     answers: list[tuple[str, Series]] = []
-    left = MAX_VALUES
+    left = asked.max_values
     for metric in metrics:
-        having = [run_id for run_id in runs if frame_repository.readable(session, run_id, metric)]
-        if not having:
+        having = {run_id: frame_repository.readable(session, run_id, metric) for run_id in runs}
+        if not any(having.values()):
             raise NotFound(
                 f"none of the runs has values of {metric!r}; GET /v1/runs/{{id}}/metrics lists what they have"
             )
-        for run_id in having:
-            found = series(session, run_id, metric, points=points, max_values=left)
+        for run_id, readable in having.items():
+            if readable is None:
+                continue
+            found = _read(session, run_id, readable, asked._replace(max_values=left))
             left -= found.values.size
             answers.append((run_id, found))
     return answers
@@ -263,7 +294,8 @@ def _planes(aggregate: Sequence[str]) -> tuple[str, ...]:
     return (*(_PLANE_OF[name] for name in AGGREGATES if name in wanted), *beside)
 
 
-def _check_request(points: int | None, first: int | None, last: int | None, aggregate: Sequence[str]) -> None:
+def _check_request(asked: _Asked) -> None:
+    points, first, last = asked.points, asked.from_step, asked.to_step
     problems = []
     if points is not None and not 1 <= points <= MAX_POINTS:
         problems.append(
@@ -280,7 +312,7 @@ def _check_request(points: int | None, first: int | None, last: int | None, aggr
         )
     problems += [
         Problem(path="aggregate", value=name, message="is no aggregate", mend=f"choose from {', '.join(AGGREGATES)}")
-        for name in aggregate
+        for name in asked.aggregate
         if name not in AGGREGATES
     ]
     if problems:
@@ -310,10 +342,11 @@ def _series(
     level: int,
     aggregate: Sequence[str],
 ) -> Series:
-    """What was read as a series, in buckets where there are `points`."""
+    """What was read as a series: in buckets where there are `points`, or where coarser levels were read."""
+    summed = points is not None or level > 0
     few = rows if points is None else bucketed(rows, starts_of_columns(rows.last, points))
     planes = {name: few.planes.get(plane) for name, plane in _PLANE_OF.items()}
-    values = planes[aggregate[0] if points is not None and len(aggregate) == 1 else "last"]
+    values = planes[aggregate[0] if summed and len(aggregate) == 1 else "last"]
     assert values is not None, "it is among the planes that were read"
     plain = Series(
         metric=found.name,
@@ -326,7 +359,7 @@ def _series(
         level=level,
         total_points=int(rows.counts.sum(dtype=np.int64)),
     )
-    if points is None:
+    if not summed:
         return plain
     return replace(
         plain,
@@ -349,18 +382,3 @@ def _latest(row: Metric, layouts: Layouts) -> Latest:
         names=tuple(frame_repository.names_of(known, row.name)),
         values=reading.latest_values(row.latest),
     )
-
-
-def _in_windows(
-    spans: Sequence[tuple[reading.Place, int, int]], values_at_once: int
-) -> Iterator[tuple[list[reading.Place], int, int]]:
-    """Blocks by windows of steps, so that rows come in order though blocks of two attempts or late ones overlap."""
-    ends = sorted((last, place.rows * place.width) for place, _, last in spans)
-    first, values = 0, 0
-    for position, (last, size) in enumerate(ends):
-        values += size
-        if values >= values_at_once or position == len(ends) - 1:
-            group = [place for place, begin, end in spans if end >= first and begin <= last]
-            if group and last >= first:
-                yield group, first, last
-            first, values = last + 1, 0

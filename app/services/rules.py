@@ -13,7 +13,7 @@ from app.alerts import rules as alert_rules
 from app.alerts.base import DETECTORS
 from app.alerts.engine import Engine
 from app.alerts.model import AlertChange, FrameView, RunContext
-from app.errors import Invalid, NotFound
+from app.errors import Conflict, Invalid, NotFound
 from app.services import alerting, metrics
 from app.services.alert_view import EvidenceView
 from app.services.run_requests import Body
@@ -141,10 +141,16 @@ def backtest(session: Session, request: BacktestRequest) -> Backtest:
 
     Raises:
         NotFound: no such run. Invalid: no such rule or threshold, or one that is not judged from measurements.
+        Conflict: the rows as measured are given up.
     """
     run = run_repository.get(session, request.run)
     if run is None:
         raise NotFound(f"there is no run {request.run!r}; GET /v1/runs lists those there are")
+    if run.thinned_at is not None:
+        raise Conflict(
+            f"of run {run.id} only summaries are kept since {run.thinned_at:%Y-%m-%d}, and a rule judges every row; "
+            "try a younger run, or tag runs `keep` before they are as old as GYROSTAT_KEEP_RAW_DAYS says"
+        )
     overrides = {request.rule: RuleOverride(settings=request.settings)}
     _check(overrides)
     rule = next(rule for rule in alert_rules.effective(overrides) if rule.kind == request.rule)
@@ -206,7 +212,7 @@ def _stored_frames(session: Session, run_id: str, wanted: Iterable[str]) -> Iter
 
 
 def _rows(session: Session, run_id: str, metric: str) -> Iterator[tuple[int, str, Float32Array]]:
-    for chunk in metrics.raw_chunks(session, run_id, metric):
+    for chunk in metrics.finest_chunks(session, run_id, metric):
         for step, values in zip(chunk.steps.tolist(), chunk.values, strict=True):
             yield step, metric, values
 
@@ -217,7 +223,7 @@ def _context(session: Session, run_id: str, wanted: Iterable[str], spec: Mapping
     having = {entry.name: entry for entry in metrics.catalogue(session, run_id)}
     for metric in wanted:
         if metric in having and having[metric].axis != "run":
-            first = next(iter(metrics.raw_chunks(session, run_id, metric)), None)
+            first = next(iter(metrics.finest_chunks(session, run_id, metric)), None)
             axes[metric] = () if first is None else first.names
     if having:
         layout = metrics.layout(session, run_id)[1]

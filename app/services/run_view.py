@@ -63,6 +63,7 @@ EXAMPLE: dict[str, Any] = {
     "created_at": "2026-03-14T09:26:51.102933Z",
     "started_at": "2026-03-14T09:26:53.589793Z",
     "ended_at": None,
+    "thinned_at": None,
     "updated_at": "2026-03-14T09:27:40.411058Z",
 }
 
@@ -104,6 +105,8 @@ class RunView(View):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    thinned_at: datetime | None
+    """Since when only summaries of what it measured are kept; null while every row is as it was measured."""
     updated_at: datetime
 
 

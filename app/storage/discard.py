@@ -1,9 +1,11 @@
-"""What deleted runs leave: blocks, which are taken away some at a time, and pages, which SQLite gives back."""
+"""What is given up: blocks of deleted runs and raw ones of old runs, some at a time; pages, which SQLite gives back."""
+
+from collections.abc import Sequence
 
 from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
-from app.storage.tables import Block, Metric
+from app.storage.tables import Attempt, Block, Metric
 
 BLOCKS_AT_ONCE = 64
 PAGES_AT_ONCE = 1024
@@ -35,6 +37,28 @@ def some(session: Session, limit: int = BLOCKS_AT_ONCE) -> int:
     metrics = session.scalars(empty.limit(limit).with_for_update(skip_locked=True)).all()
     session.execute(delete(Metric).where(Metric.id.in_(metrics)))
     return len(metrics)
+
+
+def full_raw(session: Session, run_id: str, limit: int = BLOCKS_AT_ONCE) -> Sequence[int]:
+    """Ids of full blocks of a run's rows as measured that the coarser levels stand for, at most `limit`.
+
+    Blocks in which a later attempt begins are left out: of what they hold only a part is shown.
+    """
+    begun = select(Attempt.number).where(
+        Attempt.run_id == run_id,
+        Attempt.number > Block.attempt,
+        Attempt.start_step >= Block.first_step,
+        Attempt.start_step < Block.last_step,
+    )
+    of_run = Block.metric_id.in_(select(Metric.id).where(Metric.run_id == run_id))
+    full = select(Block.id).where(of_run, Block.level == 0, Block.sealed.is_(True), ~begun.exists())
+    return session.scalars(full.limit(limit)).all()
+
+
+def blocks(session: Session, ids: Sequence[int]) -> int:
+    """Takes these away, as far as they are there; how many it were."""
+    gone = session.connection().execute(delete(Block).where(Block.id.in_(ids)))
+    return gone.rowcount
 
 
 def spare_pages(session: Session, kept: int = PAGES_KEPT) -> int:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Text, and_, bindparam, cast, insert, select, update
+from sqlalchemy import Text, and_, bindparam, cast, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict
 from app.storage import blocks
 from app.storage.recent import Recent
-from app.storage.tables import Attempt, Block, DetectorState, Metric, Producer
+from app.storage.tables import Attempt, Block, DetectorState, Metric, Producer, Run
 from app.storage.tables import Layout as LayoutRow
 from gyrostat.wire.frame import Column
 from gyrostat.wire.layout import Layout, MetricDeclaration
@@ -299,9 +299,32 @@ def _newest(arrival: Arrival, name: str, steps: npt.NDArray[np.int64], values: F
     return {f"new_{key}": value for key, value in change.items()}
 
 
-def metrics(session: Session, run_id: str) -> Sequence[Metric]:
-    """The run's metrics by name."""
-    return session.scalars(select(Metric).where(Metric.run_id == run_id).order_by(Metric.name)).all()
+def metrics(session: Session, run_id: str, axis: str | None = None) -> Sequence[Metric]:
+    """The run's metrics by name, of all axes or of one."""
+    query = select(Metric).where(Metric.run_id == run_id)
+    return session.scalars((query if axis is None else query.where(Metric.axis == axis)).order_by(Metric.name)).all()
+
+
+def described(session: Session, run_id: str) -> Sequence[Any]:
+    """The same but for their newest rows, which may be long: of those, the `size` in bytes."""
+    return session.execute(_DESCRIBED, {"run": run_id}).all()
+
+
+_DESCRIBED = (
+    select(
+        Metric.name,
+        Metric.unit,
+        Metric.axis,
+        Metric.description,
+        Metric.count,
+        Metric.first_step,
+        Metric.last_step,
+        # of PostgreSQL and of SQLite, bytes
+        func.length(Metric.latest).label("size"),
+    )
+    .where(Metric.run_id == bindparam("run"))
+    .order_by(Metric.name)
+)
 
 
 def metric(session: Session, run_id: str, name: str) -> Metric | None:
@@ -310,24 +333,38 @@ def metric(session: Session, run_id: str, name: str) -> Metric | None:
 
 
 class Readable(NamedTuple):
-    """A metric without its newest row, and number and first step of each attempt of its run, oldest first."""
+    """A metric without its newest row, and number and first step of each attempt of its run, oldest first.
+
+    `thinned`: whether full blocks of its rows as measured are given up.
+    """
 
     id: int
     name: str
     unit: str
     axis: str
     description: str
+    thinned: bool
     starts: list[tuple[int, int]]
 
 
 def readable(session: Session, run_id: str, name: str) -> Readable | None:
     """What one needs to know of a metric to read its rows."""
     rows = session.execute(_READABLE, {"run": run_id, "name": name}).all()
-    return Readable(*rows[0][:5], starts=[(number, start) for *_, number, start in rows]) if rows else None
+    return Readable(*rows[0][:6], starts=[(number, start) for *_, number, start in rows]) if rows else None
 
 
 _READABLE = (
-    select(Metric.id, Metric.name, Metric.unit, Metric.axis, Metric.description, Attempt.number, Attempt.start_step)
+    select(
+        Metric.id,
+        Metric.name,
+        Metric.unit,
+        Metric.axis,
+        Metric.description,
+        Run.thinned_at.is_not(None),
+        Attempt.number,
+        Attempt.start_step,
+    )
+    .join(Run, Run.id == Metric.run_id)
     .join(Attempt, Attempt.run_id == Metric.run_id)
     .where(Metric.run_id == bindparam("run"), Metric.name == bindparam("name"))
     .order_by(Attempt.number)

@@ -67,13 +67,14 @@ def _above(rows: Rows, starts: npt.NDArray[np.intp], block_id: int) -> LevelBloc
     return LevelBlock(rows=rows, child=child, offset=starts.astype(np.uint32))
 
 
-def level_for(rows: Sequence[int], points: int, width: int) -> int:
+def level_for(rows: Sequence[int], points: int, width: int, *, thinned: bool = False) -> int:
     """The level to read for `points` points where level i has `rows[i]` rows.
 
     Stored rows up to some full blocks are always read as they are, so that a short range is never a bucket where it
-    need not be; else the coarsest level with half as many rows as points, or the finest of the coarse ones.
+    need not be; else the coarsest level with half as many rows as points, or the finest of the coarse ones. Of a
+    `thinned` run level 0 has too few rows to go by.
     """
-    if rows[0] <= max(ROWS_READ_PER_POINT * points, 4 * full_rows(width)):
+    if not thinned and rows[0] <= max(ROWS_READ_PER_POINT * points, 4 * full_rows(width)):
         return 0
     enough = [level for level in range(1, len(rows)) if 2 * rows[level] >= points]
     return max(enough, default=min(1, len(rows) - 1))

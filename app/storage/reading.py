@@ -1,5 +1,7 @@
 """Reads one metric: raw rows, or the coarsest level that is fine enough, exact at the edges of the range.
 
+Where raw rows were given up (`thinned`), level 1 is the finest, and a row of it lies where its last step does.
+
 Where two attempts overlap, the newer one's rows are shown after the step it started from. Columns are aligned by name:
 a run's layout may change while it trains.
 """
@@ -99,14 +101,15 @@ def _holdings(extents: int) -> Select[*tuple[Any, ...]]:
     )
 
 
-def level_to_read(held: Sequence[Holding], points: int | None) -> int:
-    """The coarsest level that still gives about `points` rows; 0 where all rows are wanted."""
+def level_to_read(held: Sequence[Holding], points: int | None, *, thinned: bool = False) -> int:
+    """The coarsest level that still gives about `points` rows; the finest where all rows are wanted."""
+    coarsest = max((holding.level for holding in held), default=0)
     if points is None or not held:
-        return 0
-    rows = [0] * (max(holding.level for holding in held) + 1)
+        return min(coarsest, int(thinned))
+    rows = [0] * (coarsest + 1)
     for holding in held:
         rows[holding.level] += holding.rows
-    return level_for(rows, points, max(holding.width for holding in held))
+    return level_for(rows, points, max(holding.width for holding in held), thinned=thinned)
 
 
 def places(session: Session, metric_id: int, shown: Sequence[Extent], level: int) -> list[Place]:
@@ -122,13 +125,17 @@ def _places(extents: int) -> Select[*tuple[Any, ...]]:
     level: BindParameter[int] = bindparam("level")
     return (
         select(Block.id, Block.attempt, Block.level, Block.layout, Block.rows, Block.width)
-        .where(_within(extents), or_(Block.level == level, and_(Block.level < level, Block.sealed.is_(False))))
+        .where(_within(extents), _of_level(level))
         .order_by(Block.attempt, Block.layout, Block.id)
     )
 
 
-def raw_places(session: Session, metric_id: int, shown: Sequence[Extent]) -> list[tuple[Place, int, int]]:
-    """The blocks of level 0 in the extents, each with its first and last step; what replaces comes last."""
+def _of_level(level: BindParameter[int] | int) -> ColumnElement[bool]:
+    return or_(Block.level == level, and_(Block.level < level, Block.sealed.is_(False)))
+
+
+def spans(session: Session, metric_id: int, shown: Sequence[Extent], level: int) -> list[tuple[Place, int, int]]:
+    """The blocks to read for `level`, each with its first and last step; what replaces comes last."""
     query = (
         select(
             Block.id,
@@ -140,10 +147,23 @@ def raw_places(session: Session, metric_id: int, shown: Sequence[Extent]) -> lis
             Block.first_step,
             Block.last_step,
         )
-        .where(_within(len(shown)), Block.level == 0)
+        .where(_within(len(shown)), _of_level(level))
         .order_by(Block.attempt, Block.layout, Block.id)
     )
     return [(Place(*row[:-2]), row[-2], row[-1]) for row in session.execute(query, _bound(metric_id, shown))]
+
+
+def windows(spans: Sequence[tuple[Place, int, int]], values_at_once: int) -> Iterator[tuple[list[Place], int, int]]:
+    """Spans by windows of steps, so that rows come in order though blocks of two attempts or late ones overlap."""
+    ends = sorted((last, place.rows * place.width) for place, _, last in spans)
+    first, values = 0, 0
+    for position, (last, size) in enumerate(ends):
+        values += size
+        if values >= values_at_once or position == len(ends) - 1:
+            group = [place for place, begin, end in spans if end >= first and begin <= last]
+            if group and last >= first:
+                yield group, first, last
+            first, values = last + 1, 0
 
 
 def _within(extents: int) -> ColumnElement[bool]:
@@ -272,7 +292,11 @@ def _finer(
     """What rows that lie across an edge of the extent stand for, as far as it lies inside."""
     wanted = tuple(block.rows.planes)
     for index in np.flatnonzero(across):
-        body = session.scalars(select(Block.body).where(Block.id == int(block.child[index]))).one()
+        body = session.scalars(select(Block.body).where(Block.id == int(block.child[index]))).one_or_none()
+        if body is None:  # given up, and its rows cannot be told apart any more
+            if extent.first <= block.rows.last[index] <= extent.last:
+                yield block.rows.take(np.array([index]))
+            continue
         begin, stored = int(block.offset[index]), int(block.rows.counts[index])
         if level == 1:
             steps, values = blocks.decode(body, columns)

@@ -51,6 +51,8 @@ class Run(Base):
     updated_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    thinned_at: Mapped[datetime | None]
+    """Since when full blocks of its rows as measured are given up: of those the coarser levels are read."""
 
 
 class Transition(Base):

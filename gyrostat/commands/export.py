@@ -29,8 +29,11 @@ def run(options: argparse.Namespace) -> int:
         made = Path(folder) / path.name
         with client_of(options) as client:
             write(client, options.run_id, made)
+            thinned_at = client.run(options.run_id)["thinned_at"]
         made.replace(path)
     print(f"{path}: {path.stat().st_size:,} bytes")
+    if thinned_at:
+        print(f"The backend keeps summaries of this run since {thinned_at[:10]}: a value is the last of several rows.")
     return 0
 
 

@@ -5,7 +5,7 @@
 | `archive.json` | `{"format": "gyrostat-run", "version": 1, "gyrostat": its version}` |
 | `run.json` | `GET /v1/runs/{id}`: name, project, tags, notes, spec, state, times |
 | `layout.json`, `metrics.json` | names along each axis; name, unit, axis and description of each metric |
-| `points.parquet` | every value: step, metric, name, value |
+| `points.parquet` | every value: step, metric, name, value; of a thinned run also rows, min, mean, max |
 | `alerts.json`, `measurements.json` | as the API lists them, with evidence and values |
 | `samples/STEP.png` | pictures that a generative run made |
 
@@ -117,6 +117,9 @@ def _recording(path: Path, archive: zipfile.ZipFile, points: ds.Dataset) -> Reco
     notes = [
         str(run.get("notes") or ""),
         f"Imported from {path.name}: run {run['id']}, made {run['created_at']}.",
+        f"Thinned {run['thinned_at']}: of what it measured, this is the last of every 16 rows or so."
+        if run.get("thinned_at")
+        else "",
         spec,
     ]
     return Recording(

@@ -60,13 +60,15 @@ def of_parquet(path: Path) -> Recording:
 
 
 def parquet(path: Path) -> ds.Dataset:
-    """A Parquet file, read as it is needed.
+    """A Parquet file, read as it is needed; of points only those that have a value.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        return ds.dataset(path, format="parquet")
+        found = ds.dataset(path, format="parquet")
+        # of a thinned run, a point may have summaries alone
+        return found.filter(ds.field("value").is_valid()) if set(POINTS.names) <= set(found.schema.names) else found
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(
             f"{path} cannot be read as Parquet: {error}; give a file that `gyrostat export` made"

@@ -31,6 +31,12 @@ def test_times_of_silence_must_follow_each_other() -> None:
         AppSettings(heartbeat_seconds=10)
 
 
+def test_runs_that_are_deleted_first_cannot_be_thinned() -> None:
+    with pytest.raises(ValidationError, match="KEEP_RAW_DAYS=30 must be below GYROSTAT_KEEP_DAYS=30"):
+        AppSettings(keep_days=30, keep_raw_days=30)
+    AppSettings(keep_days=30, keep_raw_days=7)
+
+
 @pytest.mark.parametrize("given", ["a.example, b.example", '["a.example", "b.example"]', "a.example,b.example,"])
 def test_host_names_come_separated_by_commas_or_as_json(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("GYROSTAT_HOSTS", given)

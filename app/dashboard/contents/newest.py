@@ -14,6 +14,6 @@ def newest_scalars(session: Session, run_id: str) -> dict[str, Newest]:
     """
     return {
         latest.name: Newest(latest.step, float(latest.values[0]))
-        for latest in metric_service.latest(session, run_id)
-        if latest.axis == "run" and len(latest.values) == 1 and not is_absent(latest.values)[0]
+        for latest in metric_service.latest(session, run_id, axis="run")
+        if len(latest.values) == 1 and not is_absent(latest.values)[0]
     }

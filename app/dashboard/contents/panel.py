@@ -53,7 +53,8 @@ def figure(session: Session, run_id: str, slug: str, asked: Request, marks: tupl
         log=asked.log,
         marks=marks,
     )
-    widths = metric_service.widths(session, run_id)
+    # of a map, the largest value of each cell is drawn, and whether anything in it is no number
+    aggregate = ("max",) if panel.layered else metric_service.AGGREGATES
     series = {
         metric: metric_service.series(
             session,
@@ -61,7 +62,8 @@ def figure(session: Session, run_id: str, slug: str, asked: Request, marks: tupl
             metric,
             from_step=asked.first,
             to_step=asked.last,
-            points=min(asked.points, max(MIN_POINTS, MAX_VALUES // widths[metric])),
+            points=min(asked.points, max(MIN_POINTS, MAX_VALUES // measured[metric].width)),
+            aggregate=aggregate,
         )
         for metric in panel.metrics
         if metric in measured

@@ -139,8 +139,9 @@ def _is_vital(metric: str) -> bool:
 
 def facts(run: RunView) -> list[tuple[str, str]]:
     """The spec in a few lines."""
+    kept = [("Measurements", f"summaries since {run.thinned_at:%Y-%m-%d}")] if run.thinned_at else []
     if run.spec is None:
-        return [("Source", "attached from outside"), ("Id", run.id)]
+        return [("Source", "attached from outside"), *kept, ("Id", run.id)]
     spec = run.spec
     model, optimizer, schedule = spec["model"], spec["optimizer"], spec["schedule"]
     parts = [f"{model['depth']} × {model['width']}"] + [
@@ -156,7 +157,7 @@ def facts(run: RunView) -> list[tuple[str, str]]:
     ]
     if run.worker:
         listed.append(("Worker", run.worker + (f", attempt {run.attempt}" if run.attempt > 1 else "")))
-    return [*listed, ("Id", run.id)]
+    return [*listed, *kept, ("Id", run.id)]
 
 
 def _optimizer(optimizer: Mapping[str, Any]) -> str:

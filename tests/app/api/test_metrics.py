@@ -12,10 +12,13 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from app.storage.database import Database
+from app.services.maintenance import merge_some
+from app.services.retention import thin_some
+from app.storage.database import Database, Session
+from app.storage.tables import Run
 from gyrostat.wire.values import ABSENT
 from tests.app.control import served
-from tests.app.measured import SCALAR, VECTOR, Sender, add_attempt, make_layout, make_run, start
+from tests.app.measured import NOW, SCALAR, VECTOR, Sender, add_attempt, make_layout, make_run, start
 
 NAMES = ("fc.weight", "fc,bias", 'quoted "name"', "Schicht/层")
 
@@ -167,6 +170,66 @@ def test_an_export_holds_every_value_that_the_run_shows(http: httpx.Client, data
     table = http.get("/v1/runs/r1/export", params={"format": "csv"}).text.splitlines()
     assert table[0] == "step,metric,name,value"
     assert len(table) - 1 == len(found)
+
+
+@pytest.fixture
+def thinned(database: Database) -> None:
+    """2 100 rows, of which 2 048 are summed up, with a column that holds what is no number."""
+    values = np.arange(2100 * 3, dtype=np.float32).reshape(2100, 3)
+    values[:, 1] = ABSENT
+    values[3, 1], values[20:40, 2] = 7, np.nan
+    start(database).frames(np.arange(2100), {VECTOR: values, SCALAR: np.arange(2100)})
+    while merge_some(database):
+        pass
+
+    def end(session: Session) -> None:
+        run = session.get_one(Run, "r1")
+        run.state, run.ended_at = "finished", NOW
+
+    database.write(end)
+
+
+def test_answers_of_a_thinned_run_say_that_they_are_summaries(
+    http: httpx.Client, database: Database, thinned: None
+) -> None:
+    whole = http.get(URL)
+    assert "rows" not in whole.json()
+    assert http.get("/v1/runs/r1").json()["thinned_at"] is None
+    while thin_some(database, "r1", NOW):
+        pass
+    assert http.get("/v1/runs/r1").json()["thinned_at"] == "2026-03-04T05:06:07Z"
+    answer = http.get(URL, headers={"If-None-Match": whole.headers["etag"]})
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["level"], found["total_points"], found["steps"][:2]) == (1, 2100, [15, 31])
+    assert found["rows"] == [16] * 128 + [1] * 52
+    assert found["values"][0] == [45.0, None, 47.0]
+    assert (found["min"][0], found["mean"][0], found["max"][0]) == (
+        [0.0, 7.0, 2.0],
+        [22.5, 7.0, 24.5],
+        [45.0, 7.0, 47.0],
+    )
+    assert (found["min"][1][2], found["nonfinite"][1][2]) == (16 * 3 + 2, 12)
+    table = pyarrow.csv.read_csv(io.BytesIO(http.get(URL, params={"format": "csv"}).content)).to_pydict()
+    assert table["rows"] == found["rows"]
+    assert table["a:max"][0] == 45.0
+
+
+def test_an_export_of_a_thinned_run_holds_its_summaries(http: httpx.Client, database: Database, thinned: None) -> None:
+    while thin_some(database, "r1", NOW):
+        pass
+    found = pyarrow.parquet.read_table(io.BytesIO(http.get("/v1/runs/r1/export").content)).to_pylist()
+    rows = {(row["metric"], row["name"], row["step"]): row for row in found}
+    alone = rows[VECTOR, "b", 15]
+    assert (alone["value"], alone["rows"], alone["min"], alone["mean"], alone["max"]) == (None, 16, 7.0, 7.0, 7.0)
+    assert [key for key in rows if key[1] == "b"] == [(VECTOR, "b", 15)]
+    raw = rows[SCALAR, "", 2099]
+    assert (raw["value"], raw["rows"], raw["min"], raw["max"]) == (2099.0, 1, 2099.0, 2099.0)
+    assert math.isnan(rows[VECTOR, "c", 31]["value"])
+    assert sum(row["rows"] for row in found if row["metric"] == SCALAR) == 2100
+    assert http.get("/v1/runs/r1/export", params={"format": "csv"}).text.splitlines()[0] == (
+        "step,metric,name,value,rows,min,mean,max"
+    )
 
 
 def test_an_empty_run_exports_an_empty_table(http: httpx.Client, database: Database) -> None:

@@ -120,7 +120,7 @@ def test_all_rows_of_overlapping_attempts_are_those_of_the_newest(three_attempts
     np.testing.assert_array_equal(series.steps, np.arange(9000))
     np.testing.assert_array_equal(series.values[:, 0], shown)
     with database.read() as session:
-        chunks = list(metrics.raw_chunks(session, "r1", SCALAR, values_at_once=1000))
+        chunks = list(metrics.finest_chunks(session, "r1", SCALAR, values_at_once=1000))
     assert len(chunks) > 3
     np.testing.assert_array_equal(np.concatenate([chunk.steps for chunk in chunks]), np.arange(9000))
     np.testing.assert_array_equal(np.concatenate([chunk.values[:, 0] for chunk in chunks]), shown)

@@ -1,6 +1,7 @@
 """`gyrostat export` and `import` against the real backend."""
 
 import json
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.services import retention
 from gyrostat import commands
 from gyrostat.client import Client
+from gyrostat.commands.export import FORMATS
 from gyrostat.stream.segments import Kind, Record
-from gyrostat.transfer import sending
+from gyrostat.transfer import sending, tensorboard
 from gyrostat.wire import codec
 from gyrostat.wire.frame import Batch, Column
 from gyrostat.wire.layout import Layout, MetricDeclaration
@@ -25,6 +28,9 @@ NAMES = ["stem.weight", "層.λ", "<b>"]
 STEPS = np.array([1, 2, 5, 9, 10], dtype=np.int64)
 LOSS = np.array([[2.5], [np.nan], [np.inf], [1e-45], [-0.0]], dtype=np.float32)
 NORMS = np.array([[1, ABSENT, 3], [-np.inf, 5, 6], [7, 8, ABSENT]], dtype=np.float32)
+ENDINGS = {"archive": ".zip", "tensorboard": ".tfevents"}
+FULL = 1024
+"""Rows of a full block of a scalar."""
 DECLARED = [
     MetricDeclaration(name="loss.train", unit="1", axis="run", description="Of the batch."),
     MetricDeclaration(name="gradient.norm", unit="1", axis="parameter", description="Of each parameter."),
@@ -160,6 +166,48 @@ def test_a_long_run_is_sent_in_many_batches(
     odd = client.series(made, "eval.top_1_acc")
     assert odd.index.tolist() == steps[1::2].tolist()
     assert client.run(made)["step"] == 2997
+
+
+@pytest.fixture
+def thinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Client, str]]:
+    """A run of 3 000 steps of which the service keeps summaries, on a backend of its own."""
+    monkeypatch.setattr(retention, "LOOK_SECONDS", 0.1)
+    with served(tmp_path / "data", keep_raw_days=1e-9) as (_, url), Client(url) as client:
+        monkeypatch.setenv("GYROSTAT_SERVER", client.server)
+        pq.write_table(pa.table({"step": range(3000), "loss.train": np.arange(3000, dtype=np.float32)}), "long.parquet")
+        assert commands.main(["import", "long.parquet"]) == 0
+        (run,) = (each["id"] for each in client.runs())
+        deadline = time.monotonic() + 60
+        while len(client.series(run, "loss.train")) > 2 * FULL // 16 + 3000 % FULL:
+            assert time.monotonic() < deadline, "the run was not thinned"
+            time.sleep(0.1)
+        yield client, run
+
+
+def test_an_export_of_a_thinned_run_says_so_in_every_format(
+    thinned: tuple[Client, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, run = thinned
+    assert client.run(run)["thinned_at"] is not None
+    frame = client.series(run, "loss.train")
+    assert (frame.attrs["level"], frame.attrs["total_points"]) == (1, 3000)
+    for format in FORMATS:
+        capsys.readouterr()
+        path = f"thinned.{format}{ENDINGS.get(format, '')}"
+        assert commands.main(["export", run, "--format", format, "-o", path]) == 0
+        assert "keeps summaries of this run since 20" in capsys.readouterr().out
+    table = pq.read_table("thinned.parquet").to_pandas()
+    loss = table[table["metric"] == "loss.train"].set_index("step")
+    first = loss.iloc[0]
+    assert (first.name, first["value"], first["rows"]) == (15, 15.0, 16)
+    assert (first["min"], first["mean"], first["max"]) == (0.0, 7.5, 15.0)
+    assert loss["rows"].sum() == 3000
+    assert Path("thinned.csv").read_text().splitlines()[0] == "step,metric,name,value,rows,min,mean,max"
+    (copy,) = imported(capsys, "thinned.archive.zip")
+    assert "the last of every 16 rows or so" in client.run(copy)["notes"]
+    assert {each["name"]: each["count"] for each in client.metrics(copy)}["loss.train"] == len(loss)
+    written = tensorboard.read(Path())
+    assert pa.compute.sum(pa.compute.equal(written["metric"], "loss.train")).as_py() == len(loss)
 
 
 @pytest.mark.parametrize(
