@@ -31,9 +31,16 @@ def test_sharpness_is_shown_against_its_limit_and_warns_above_it():
 
 
 def test_overhead_warns_only_well_beyond_its_budget():
-    assert shown({"probe.overhead": 0.03}, budget=0.02)["overhead"].tone == "neutral"
-    assert shown({"probe.overhead": 0.05}, budget=0.02)["overhead"].tone == "warning"
-    assert shown({"probe.overhead": 0.5}, budget=None)["overhead"].sub == "no budget set"
+    assert shown({"probe.total_overhead": 0.03}, budget=0.02)["overhead"].tone == "neutral"
+    assert shown({"probe.total_overhead": 0.05}, budget=0.02)["overhead"].tone == "warning"
+    assert shown({"probe.total_overhead": 0.05, "progress.seconds": 60.0}, budget=0.02)["overhead"].tone == "neutral"
+    assert shown({"probe.total_overhead": 0.05, "progress.seconds": 600.0}, budget=0.02)["overhead"].tone == "warning"
+    assert shown({"probe.total_overhead": 0.5}, budget=None)["overhead"].sub == "no budget set"
+
+
+def test_overhead_is_that_of_the_whole_run_not_of_its_last_report():
+    vital = shown({"probe.overhead": 0.29, "probe.total_overhead": 0.19}, budget=0.2)["overhead"]
+    assert (vital.value, vital.tone) == ("19.0 %", "neutral")
 
 
 def test_held_out_accuracy_comes_first_and_device_memory_before_the_host():
