@@ -1,6 +1,7 @@
 """Figures as JSON for the browser: arrays travel as base64 bytes, so NaN needs no token of its own."""
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,13 @@ _CODES = {"float32": "f4", "float64": "f8", "int32": "i4", "uint8": "u1"}
 
 
 def to_json(figure: Figure) -> bytes:
-    """The body of a panel's answer: `{"data", "layout", "summary", "note", "key"}`."""
+    """A figure's document: `{"data", "layout", "summary", "note", "key"}`."""
     return orjson.dumps(figure._asdict(), default=_plain)
+
+
+def together(bodies: Mapping[str, bytes]) -> bytes:
+    """Several such bodies as one object, by their names."""
+    return b"{" + b",".join(orjson.dumps(name) + b":" + body for name, body in bodies.items()) + b"}"
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import StringConstraints
 from starlette.responses import HTMLResponse
 
 from app.dashboard import figures, plotly
@@ -19,7 +20,7 @@ from app.dashboard.contents import runs as runs_content
 from app.dashboard.contents import settings as settings_content
 from app.dashboard.memory import Memory, memory_of
 from app.dashboard.rendering import html, page
-from app.deps import READ, CallerDep, DatabaseDep, NowDep, TokensDep
+from app.deps import READ, CallerDep, DatabaseDep, HubDep, NowDep, TokensDep
 from app.errors import AppError
 from app.services import alerting
 from app.storage.database import Database, Session
@@ -30,6 +31,9 @@ router = APIRouter(include_in_schema=False, dependencies=[READ])
 Text = Annotated[str, Query(max_length=200)]
 Cursor = Annotated[str, Query(max_length=1000)]
 Step = Annotated[int | None, Query(ge=0, le=MAX_STEP)]
+Chosen = Annotated[str, StringConstraints(max_length=128, pattern=r"^[\w.:/-]+(,log|,linear)?$")]
+"""A panel's slug, and on which scale it is drawn where that is not its own."""
+MAX_PANELS = 24
 
 
 def _run_filters(
@@ -76,43 +80,47 @@ def run(run_id: str, database: DatabaseDep, now: NowDep) -> Response:
 
 
 @router.get("/fragments/runs/{run_id}", response_model=None)
-def run_fragment(run_id: str, database: DatabaseDep, now: NowDep, memory: MemoryDep) -> Response:
+def run_fragment(run_id: str, database: DatabaseDep, hub: HubDep, now: NowDep, memory: MemoryDep) -> Response:
     """What changes on a run's page."""
-    with database.read() as session:
-        num_open = alerting.num_open(session)
 
-        def made() -> bytes:
-            context = run_content.context(session, run_id, now)
-            return html("parts/run_fragment.html", num_open_alerts=num_open, **context).encode()
+    def made() -> bytes:
+        with database.read() as session:
+            context = {**run_content.context(session, run_id, now), "num_open_alerts": alerting.num_open(session)}
+        return html("parts/run_fragment.html", **context).encode()
 
-        body = memory.get(run_id, (run_content.version(session, run_id), num_open), made)
+    body = memory.get(run_id, hub.mark(run_id) or _version(database, run_id), made)
     return HTMLResponse(body, headers={"Cache-Control": "no-store"})
 
 
-@router.get("/runs/{run_id}/panels/{slug}", response_model=None)
-def panel(
+@router.get("/runs/{run_id}/panels", response_model=None)
+def panels(
     run_id: str,
-    slug: Annotated[str, Path(max_length=120, pattern=r"^[\w.:/-]+$")],
+    chosen: Annotated[list[Chosen], Query(alias="panel", min_length=1, max_length=MAX_PANELS)],
     database: DatabaseDep,
+    hub: HubDep,
     memory: MemoryDep,
     first: Annotated[Step, Query(alias="from")] = None,
     last: Annotated[Step, Query(alias="to")] = None,
     points: Annotated[int, Query(ge=10, le=4000)] = 600,
     smooth: Annotated[float, Query(ge=0, lt=1)] = 0.0,
-    log: bool | None = None,
     theme: Literal["light", "dark"] = "light",
 ) -> Response:
-    """A chart's figure, for plotly."""
-    asked = panel_content.Request(first, last, points, smooth, log, theme)
-    with database.read() as session:
-        panel_content.check(session, run_id, slug)
+    """Figures for plotly by their panels' slugs. In one answer: browsers have few connections, and viewers are many."""
+    version = hub.mark(run_id) or _version(database, run_id)
 
+    def figure(slug: str, asked: panel_content.Request) -> bytes:
         def made() -> bytes:
-            marks = alert_cards.marks(session, run_id)
-            return figures.to_json(panel_content.figure(session, run_id, slug, asked, marks))
+            with database.read() as session:
+                marks = alert_cards.marks(session, run_id)
+                return figures.to_json(panel_content.figure(session, run_id, slug, asked, marks))
 
-        body = memory.get((run_id, slug, asked), run_content.version(session, run_id), made)
-    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+        return memory.get((run_id, slug, asked), version, made)
+
+    found = {}
+    for slug, _, scale in (each.partition(",") for each in chosen):
+        log = scale == "log" if scale else None
+        found[slug] = figure(slug, panel_content.Request(first, last, points, smooth, log, theme))
+    return Response(figures.together(found), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 @router.get("/runs/{run_id}/measurements/{measurement_id}", response_model=None)
@@ -153,6 +161,11 @@ def settings(database: DatabaseDep, caller: CallerDep, tokens: TokensDep) -> Res
     return _answer(
         database, "settings.html", "settings", lambda s: settings_content.context(s, caller, protected=tokens.needed)
     )
+
+
+def _version(database: Database, run_id: str) -> tuple[int, int, str, int]:
+    with database.read() as session:
+        return *run_content.version(session, run_id), alerting.num_open(session)
 
 
 def _answer(database: Database, template: str, section: str, build: Callable[[Session], dict[str, Any]]) -> Response:

@@ -81,12 +81,22 @@ class Hub:
         self._recent: deque[Notice] = deque()
         self._start = self._position = 0  # every event in (start, position] is in `recent`
         self._marks: dict[str, tuple[int, int]] = {}
+        self._alert = 0
         self._gaps: dict[int, float] = {}
 
     @property
     def listeners(self) -> int:
         """Open streams."""
         return len(self._subscriptions)
+
+    def mark(self, run: str) -> tuple[int, int, int] | None:
+        """A run's revision and step, and the newest alert of all runs, as listeners know them; None where none listens.
+
+        Costs the database nothing. Who was told of a change and asks then finds this one, or a later one. Callable from
+        any thread.
+        """
+        mark = self._marks.get(run) if self._ready.is_set() and not self._closed else None
+        return None if mark is None else (*mark, self._alert)
 
     def wake(self) -> None:
         """Something was written: look now. Callable from any thread."""
@@ -175,6 +185,8 @@ class Hub:
         for notice in look.events:
             self._recent.append(notice)
             self._position = notice.id or self._position
+            if notice.kind == "alert":
+                self._alert = self._position
         while len(self._recent) > RECENT_EVENTS:
             self._start = self._recent.popleft().id or self._start
         moved = [run for run, mark in look.marks.items() if self._marks.get(run, mark) != mark]

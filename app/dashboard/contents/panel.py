@@ -26,16 +26,6 @@ class Request(NamedTuple):
     theme: Theme
 
 
-def check(session: Session, run_id: str, slug: str) -> None:
-    """Nothing is remembered for what is no panel of the run.
-
-    Raises:
-        NotFound: no such run or panel.
-    """
-    if slug not in PANELS:
-        _panel(slug, {each.name: each for each in metric_service.catalogue(session, run_id)})
-
-
 def figure(session: Session, run_id: str, slug: str, asked: Request, marks: tuple[Mark, ...]) -> Figure:
     """The panel's figure.
 

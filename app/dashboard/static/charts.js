@@ -1,31 +1,35 @@
 // Draws the panels that are on screen, and again at most once a second when new frames have arrived.
 "use strict";
 (() => {
-  const panels = document.querySelector("#panels");
+  const { run } = document.querySelector("#panels").dataset;
   const view = { from: null, to: null, smooth: 0, revision: 0 };
   const visible = new Set();
   const shown = new WeakMap(); // panel -> what it shows
   const busy = new WeakSet();
   const PAUSE = 900;
+  const AT_ONCE = 8;
   const config = { displayModeBar: false, responsive: false, doubleClick: false, showTips: false };
   let timer = null;
 
   // What a measurement on demand found does not change with the steps that follow.
   const isStill = (panel) => panel.dataset.still !== undefined;
-  const keyOf = (panel) => `${address(panel)}#${isStill(panel) ? panel.clientWidth : view.revision}`;
+  const scaleOf = (panel) => panel.querySelector("[data-log]")?.getAttribute("aria-pressed");
+  const keyOf = (panel) => [queryOf(panel), scaleOf(panel), panel.clientWidth, isStill(panel) || view.revision].join();
 
-  function address(panel) {
-    const plot = panel.querySelector(".plot");
+  // In hundreds of points: people with windows of about the same width see the same charts, made once for all of them.
+  function queryOf(panel) {
     const query = new URLSearchParams({ theme: window.gyrostatTheme() });
-    if (!isStill(panel)) {
-      query.set("points", Math.max(50, Math.min(2000, plot.clientWidth)));
-      if (view.from !== null) query.set("from", view.from);
-      if (view.to !== null) query.set("to", view.to);
-      if (view.smooth > 0) query.set("smooth", view.smooth);
-    }
-    const log = panel.querySelector("[data-log]");
-    if (log) query.set("log", log.getAttribute("aria-pressed"));
-    return `${panel.dataset.src}?${query}`;
+    if (isStill(panel)) return query;
+    query.set("points", Math.max(100, Math.min(2000, 100 * Math.ceil(panel.querySelector(".plot").clientWidth / 100))));
+    if (view.from !== null) query.set("from", view.from);
+    if (view.to !== null) query.set("to", view.to);
+    if (view.smooth > 0) query.set("smooth", view.smooth);
+    return query;
+  }
+
+  function slugOf(panel) {
+    const scale = { true: ",log", false: ",linear" }[scaleOf(panel)] ?? "";
+    return panel.id.slice("panel-".length) + scale;
   }
 
   function say(panel, text, isError) {
@@ -35,27 +39,52 @@
     message.querySelector("[data-retry]").hidden = !isError;
   }
 
-  async function draw(panel) {
-    const url = address(panel);
-    const key = keyOf(panel);
-    if (shown.get(panel) === key || busy.has(panel)) return;
-    busy.add(panel);
-    panel.setAttribute("aria-busy", "true");
-    try {
-      const answer = await fetch(url);
-      const figure = await answer.json();
-      if (!answer.ok) throw new Error(figure.detail || `The service answered ${answer.status}.`);
-      await window.gyrostatPlotly;
-      await show(panel, figure);
-      shown.set(panel, key);
-    } catch (error) {
-      say(panel, error instanceof TypeError ? "The service cannot be reached." : error.message, true);
-    } finally {
+  // Charts with the same query come in one answer, few enough that the first are soon there.
+  function draw(...panels) {
+    const due = panels.filter((panel) => !busy.has(panel) && shown.get(panel) !== keyOf(panel));
+    for (const panel of due.filter(isStill)) {
+      const query = queryOf(panel);
+      if (scaleOf(panel)) query.set("log", scaleOf(panel));
+      take([panel], `${panel.dataset.still}?${query}`, (figure) => figure);
+    }
+    const groups = Map.groupBy(due.filter((panel) => !isStill(panel)), (panel) => String(queryOf(panel)));
+    for (const [query, group] of groups) {
+      for (let start = 0; start < group.length; start += AT_ONCE) {
+        const some = group.slice(start, start + AT_ONCE);
+        const chosen = some.map((panel) => `&panel=${encodeURIComponent(slugOf(panel))}`).join("");
+        take(some, `/runs/${run}/panels?${query}${chosen}`, (figures, panel) => figures[panel.id.slice("panel-".length)]);
+      }
+    }
+  }
+
+  async function take(panels, url, figureOf) {
+    const keys = panels.map(keyOf);
+    for (const panel of panels) {
+      busy.add(panel);
+      panel.setAttribute("aria-busy", "true");
+    }
+    const answer = fetched(url);
+    for (const [place, panel] of panels.entries()) {
+      try {
+        await show(panel, figureOf(await answer, panel));
+        shown.set(panel, keys[place]);
+      } catch (error) {
+        say(panel, error instanceof TypeError ? "The service cannot be reached." : error.message, true);
+      }
       busy.delete(panel);
       panel.setAttribute("aria-busy", "false");
       panel.dataset.drawn = "";
       if (shown.has(panel) && visible.has(panel) && shown.get(panel) !== keyOf(panel)) later();
+      await new Promise((resolve) => setTimeout(resolve)); // each is painted before the next is made
     }
+  }
+
+  async function fetched(url) {
+    const answer = await fetch(url);
+    const content = await answer.json();
+    if (!answer.ok) throw new Error(content.detail || `The service answered ${answer.status}.`);
+    await window.gyrostatPlotly;
+    return content;
   }
 
   function keyEntry([label, colour, dashed]) {
@@ -86,7 +115,7 @@
 
   function drawVisible() {
     timer = null;
-    visible.forEach(draw);
+    draw(...visible);
   }
 
   function later() {
@@ -115,7 +144,7 @@
   document.addEventListener("gyrostat:theme", drawVisible);
   document.addEventListener("gyrostat:merged", watch);
   document.addEventListener("gyrostat:frames", (event) => {
-    if (event.detail.run !== panels.dataset.run) return;
+    if (event.detail.run !== run) return;
     view.revision = event.detail.revision;
     later();
   });

@@ -68,6 +68,12 @@ def page(client, path: str, status: int = 200) -> str:
     return answer.text
 
 
+def drawn(client, run: str, panel: str, **query) -> dict:
+    answer = client.get(f"/runs/{run}/panels", params={"panel": panel, **query})
+    assert answer.status_code == 200, answer.text
+    return answer.json()[panel.partition(",")[0]]
+
+
 def test_where_no_run_matches_the_page_says_so(client):
     text = page(client, "/?project=none-has-this-name")
     assert "No run matches" in text
@@ -175,7 +181,7 @@ def test_an_attached_run_without_frames_says_that_it_waits(client):
 
 
 def test_a_panel_reads_as_many_points_as_it_is_wide_and_shows_every_nan(client, attached):
-    figure = client.get(f"/runs/{attached}/panels/loss?points=40&theme=dark").json()
+    figure = drawn(client, attached, "loss", points=40, theme="dark")
     curve = next(trace for trace in figure["data"] if trace.get("name") == "train")
     steps = np.frombuffer(base64.b64decode(curve["x"]["bdata"]), dtype="<i4")
     assert 10 <= len(steps) <= 40
@@ -187,30 +193,40 @@ def test_a_panel_reads_as_many_points_as_it_is_wide_and_shows_every_nan(client, 
 
 
 def test_a_panel_zooms_to_the_steps_asked_for(client, attached):
-    figure = client.get(f"/runs/{attached}/panels/loss?from=10&to=20").json()
+    figure = drawn(client, attached, "loss", **{"from": 10, "to": 20})
     (curve,) = [trace for trace in figure["data"] if trace.get("name") == "train"]
     assert np.frombuffer(base64.b64decode(curve["x"]["bdata"]), dtype="<i4").tolist() == list(range(10, 21))
 
 
+def test_several_panels_come_in_one_answer_each_on_the_scale_asked_for(client, attached):
+    asked = {"panel": ["loss,linear", "gradient-norm", "metric.my.own,log"]}
+    figures = client.get(f"/runs/{attached}/panels", params=asked).json()
+    assert list(figures) == ["loss", "gradient-norm", "metric.my.own"]
+    assert [figures[slug]["layout"]["yaxis"]["type"] for slug in figures] == ["linear", "category", "log"]
+    assert figures["loss"] != drawn(client, attached, "loss")
+    assert figures["gradient-norm"] == drawn(client, attached, "gradient-norm")
+
+
 def test_names_of_layers_reach_the_figure_escaped(client, attached):
-    body = client.get(f"/runs/{attached}/panels/gradient-norm").text
+    body = client.get(f"/runs/{attached}/panels?panel=gradient-norm").text
     assert "<b>second" not in body
     assert "&lt;b&gt;second&lt;/b&gt;.weight" in body
 
 
 @pytest.mark.parametrize(
     ("query", "status"),
-    [("loss?points=5", 422), ("loss?smooth=1", 422), ("loss?theme=pink", 422), ("loss?from=9&to=3", 422),
-     ("x" * 121, 422), ("nosuch", 404), ("metric.nosuch.metric", 404)],
+    [("loss&points=5", 422), ("loss&smooth=1", 422), ("loss&theme=pink", 422), ("loss&from=9&to=3", 422),
+     ("loss,cubic", 422), ("x" * 129, 422), ("loss" + "&panel=loss" * 24, 422),
+     ("nosuch", 404), ("loss&panel=metric.nosuch.metric", 404)],
 )  # fmt: skip
 def test_bad_requests_for_panels_are_problems(client, attached, query, status):
-    answer = client.get(f"/runs/{attached}/panels/{query}")
+    answer = client.get(f"/runs/{attached}/panels?panel={query}")
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_panels_of_a_run_that_measured_nothing_are_empty(client):
-    figure = client.get(f"/runs/{start(client)}/panels/loss").json()
+    figure = drawn(client, start(client), "loss")
     assert figure["data"] == []
     assert figure["summary"] == "No values yet."
 
@@ -256,7 +272,7 @@ def test_heads_are_stored_answered_and_drawn_by_name(client, database):
     assert (answer["axis"], answer["names"]) == ("head", heads[:2])
     assert answer["values"][-1] == [20, 40]
     for slug in ("attention-entropy", "metric.my.head"):
-        figure = client.get(f"/runs/{run}/panels/{slug}").json()
+        figure = drawn(client, run, slug)
         assert "of 3 heads over" in figure["summary"]
         assert "smallest -60 in blocks.1.attention#0" in figure["summary"]
         assert figure["data"][0]["y"] == heads

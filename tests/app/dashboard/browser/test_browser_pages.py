@@ -114,16 +114,16 @@ def test_the_theme_is_the_systems_until_it_is_chosen_and_then_it_stays(open_page
 def test_charts_zoom_together_smooth_enlarge_and_change_scale(open_page, hostile):
     page = open_page(f"/runs/{hostile.run}")
     expect(page.locator("#panel-loss svg.main-svg").first).to_be_visible()
-    with page.expect_response(re.compile("panels/accuracy.*from=5&to=10")):
+    with page.expect_response(re.compile("from=5&to=10.*panel=accuracy")):
         page.locator("#from-step").fill("5")
         page.locator("#to-step").fill("10")
         page.locator("#to-step").press("Enter")
-    with page.expect_response(lambda answer: "panels/loss" in answer.url and "from" not in answer.url):
+    with page.expect_response(lambda answer: "panel=loss" in answer.url and "from" not in answer.url):
         page.get_by_role("button", name="Reset zoom").click()
-    with page.expect_response(re.compile("panels/loss.*smooth=0.98")):
+    with page.expect_response(re.compile("smooth=0.98.*panel=loss")):
         page.get_by_label("Smoothing").press("End")
     log = page.get_by_role("button", name="Logarithmic scale, Loss")
-    with page.expect_response(re.compile("panels/loss.*log=false")):
+    with page.expect_response(re.compile("panel=loss%2Clinear")):
         log.click()
     expect(log).to_have_attribute("aria-pressed", "false")
     page.get_by_role("button", name="Enlarge Loss").click()
