@@ -1,30 +1,15 @@
 """A real Chromium on a real server; what a page's console complains about, CSP violations among it, fails its test."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from tests.app.control import served
-
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-MACOS = (
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-    "/Applications/Chromium.app/Contents/MacOS/Chromium",
-)
-ARGUMENTS = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync")  # fmt: skip
-
-
-def program() -> str | None:
-    """Path of a Chromium."""
-    found = (shutil.which(name) for name in PROGRAMS)
-    return next((path for path in (*found, *MACOS) if path and Path(path).exists()), None)
+from tests.app.dashboard.browser.chromium import launched, program
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +20,10 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("CI") == "true":
             pytest.fail("CI must test in a browser, and no Chromium is on the PATH")
         pytest.skip("no Chromium on the PATH; on Debian: apt-get install chromium")
-    arguments = [*ARGUMENTS, *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
     # of a module, not of the session: while it lives, its event loop counts as running in this thread
-    with sync_playwright() as playwright:
+    with launched(path) as browser:
         expect.set_options(timeout=15_000)
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
