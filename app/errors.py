@@ -19,8 +19,9 @@ from typing import Any, ClassVar
 
 from gyrostat.spec.checks import Problem
 
-MAX_TOLD = 300
-"""Characters of a problem's path and value that are told: a caller may have made them up."""
+MAX_TOLD, MAX_SENTENCE = 300, 2000
+"""Characters that are told of a problem's path and value, and of what is said about it: a caller may have made up the
+names that come back in there."""
 
 
 class AppError(Exception):
@@ -45,7 +46,7 @@ class AppError(Exception):
             "type": f"urn:gyrostat:problem:{self.kind}",
             "title": self.title,
             "status": self.status,
-            "detail": self.detail,
+            "detail": _within(self.detail, MAX_SENTENCE),
             **self.extra,
         }
         if self.problems:
@@ -54,8 +55,19 @@ class AppError(Exception):
 
 
 def _told(problem: Problem) -> dict[str, Any]:
-    document = asdict(problem)
-    return document | {key: text[:MAX_TOLD] for key in ("path", "value") if isinstance(text := document[key], str)}
+    limits = {"path": MAX_TOLD, "value": MAX_TOLD, "message": MAX_SENTENCE, "mend": MAX_SENTENCE}
+    return {
+        key: _within(told, limits[key]) if isinstance(told, str) and key in limits else told
+        for key, told in asdict(problem).items()
+    }
+
+
+def _within(text: str, characters: int) -> str:
+    """The text, or its beginning and its end."""
+    if len(text) <= characters:
+        return text
+    end = characters // 4
+    return f"{text[: characters - end - 40]} ... ({len(text)} characters) ... {text[-end:]}"
 
 
 class BadRequest(AppError):

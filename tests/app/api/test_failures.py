@@ -18,6 +18,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         def break_down() -> None:
             raise RuntimeError("secret path /etc/gyrostat and a password")
 
+        @server.app.get("/named")
+        def named(name: str) -> None:
+            raise Invalid(f"nobody knows {name}")
+
         @server.app.get("/full")
         def full() -> None:
             raise StorageFull("the disk is full; nothing was stored", retry_after=29.2)
@@ -99,6 +103,15 @@ def test_a_failure_that_passes_says_when_to_come_back(client: httpx.Client) -> N
 def test_an_answer_does_not_grow_with_the_names_that_were_made_up() -> None:
     problem = Problem(path="x" * 100_000, value="y" * 100_000, message="is not declared", mend="declare it")
     assert len(str(Invalid("1 column", problems=[problem]).document())) < 1000
+
+
+def test_a_text_in_an_answer_is_as_long_as_it_is_worth(client: httpx.Client) -> None:
+    document = problem(client.get("/named", params={"name": "x" * 50_000 + "end"}), 422, "invalid")
+    told = str(document["detail"])
+    assert len(told) < 2000
+    assert told.startswith("nobody knows xxx")
+    assert "50016 characters" in told
+    assert told.endswith("end")
 
 
 def test_a_foreign_name(client: httpx.Client) -> None:
