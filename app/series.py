@@ -149,9 +149,9 @@ def _reduced(operation: np.ufunc, plane: Plane, starts: npt.NDArray[np.intp]) ->
     sizes = np.diff(starts, append=len(plane))
     long = np.flatnonzero(sizes > _SHORT)
     if plane.shape[1] == 1:
-        return np.asarray(operation.reduceat(plane[:, 0], starts))[:, np.newaxis]
+        return np.asarray(operation.reduceat(plane[:, 0], starts, dtype=plane.dtype))[:, np.newaxis]
     if 8 * len(long) > len(starts):
-        return np.asarray(operation.reduceat(plane, starts, axis=0))
+        return np.asarray(operation.reduceat(plane, starts, axis=0, dtype=plane.dtype))
     found = plane[starts]
     for place in range(1, min(int(sizes.max()), _SHORT)):
         groups = np.flatnonzero(sizes > place)

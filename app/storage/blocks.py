@@ -33,6 +33,8 @@ _RAW_FRAMES = ("steps", "values")
 _STEP_FRAMES = ("first", "last", "counts", "child", "offset")
 _LEVEL_FRAMES = (*_STEP_FRAMES, *PLANES)
 _ARRIVED_BYTE = bytes([ARRIVED])
+_WORD = 4
+"""Bytes of a value in a plane."""
 _local = threading.local()
 
 
@@ -102,10 +104,15 @@ def encode_level(block: LevelBlock) -> bytes:
 def pack_level(block: LevelBlock) -> PackedLevel:
     """All of `encode_level` that can be done before `block.child` is known."""
     rows = block.rows
+    shape = rows.planes["final"].shape
+    for name in PLANES:
+        plane = rows.planes[name]
+        if plane.itemsize != _WORD or plane.shape != shape:  # else only a reader would find out
+            raise ValueError(f"plane {name} is {plane.dtype} {plane.shape}; {_WORD} bytes each and {shape} belong")
     before = [_pack_steps(rows.first), _pack_steps(rows.last), _pack_steps(rows.counts.astype(np.int64))]
     planes = [_pack_words(rows.planes[plane]) for plane in PLANES]
     after = [_pack_steps(block.offset.astype(np.int64)), *planes]
-    return PackedLevel(shape=rows.planes["final"].shape, before=before, after=after)
+    return PackedLevel(shape=shape, before=before, after=after)
 
 
 def decode_level(body: bytes, wanted: Collection[str] = PLANES, columns: Columns | None = None) -> LevelBlock:

@@ -69,6 +69,9 @@ def test_buckets_of_any_lengths_hold_what_a_loop_over_their_rows_finds(longest, 
     values[draw.random(values.shape) < 0.3] = ABSENT
     starts = np.cumsum(sizes) - sizes
     found = bucketed(single_rows(np.arange(len(values)), values), starts).planes
+    assert {name: str(plane.dtype) for name, plane in found.items()} == {
+        name: "uint32" if name in ("finite", "nonfinite") else "float32" for name in found
+    }
     for bucket, start in enumerate(starts):
         for column in range(width):
             group = values[start : start + sizes[bucket], column]

@@ -1,5 +1,6 @@
 import struct
 import zlib
+from dataclasses import replace
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -70,6 +71,14 @@ def test_strided_and_read_only_input_is_stored_as_it_looks():
     values.flags.writeable = False
     _, read = blocks.decode(blocks.encode(np.array([1, 5, 9]), values))
     np.testing.assert_array_equal(read, values)
+
+
+@pytest.mark.parametrize("plane", [np.zeros((3, 2), dtype=np.uint64), np.zeros((2, 2), dtype=np.uint32)])
+def test_a_plane_that_no_reader_could_make_sense_of_is_not_written(plane):
+    rows = single_rows(np.arange(3), np.ones((3, 2), dtype=np.float32))
+    odd = replace(rows, planes={**rows.planes, "finite": plane})
+    with pytest.raises(ValueError, match="plane finite"):
+        blocks.pack_level(LevelBlock(rows=odd, child=np.zeros(3, dtype=np.int64), offset=np.zeros(3, dtype=np.uint32)))
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, blocks.MAX_VALUES + 1)])
