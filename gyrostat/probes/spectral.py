@@ -1,8 +1,10 @@
 """The largest factors by which weights can stretch a vector: of each matrix, of each layer, and of the network."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.modules.conv import _ConvNd
@@ -13,8 +15,8 @@ from gyrostat.probes.lipschitz import LipschitzBound
 from gyrostat.probes.network import Network, absent, index
 from gyrostat.probes.norms import norms
 from gyrostat.probes.operators import geometry, is_matrix, of_convolutions, of_matrices
-from gyrostat.probes.singular import Gram, largest_singular_values, power_iterations
-from gyrostat.probes.warmstart import WarmStarts
+from gyrostat.probes.singular import Gram, Largest, largest_singular_values, power_iterations
+from gyrostat.probes.warmstart import WarmStarts, random_vector
 from gyrostat.spec.probes import SpectralProbe
 
 _WARM_ITERATIONS = 2
@@ -23,6 +25,9 @@ _WARM_ITERATIONS = 2
 _STRICTER, _STRICTER_COLD = 3, 10
 """By how much smaller the estimated error has to be than the one that is asked for. It is of *some* singular value, and
 from random vectors the iteration may settle on the second one."""
+
+_LOOK_EVERY, _LOOKS = 20, 12
+"""Every so many measurements on a CPU, so many products from random vectors tell whether there is something larger."""
 
 _TOGETHER = 2**16
 """Elements of a weight, or of a layer's input, up to which those of one shape are worked on as one: of larger ones the
@@ -49,8 +54,8 @@ class Spectral(Probe):
 
     def __init__(self, settings: Any, network: Network) -> None:
         super().__init__(settings, network)
-        self._starts = WarmStarts(fresh=0.003, cold_every=20)
-        self._image_starts = WarmStarts(fresh=0.003, cold_every=20)
+        on_host = network.device.type == "cpu"
+        self._starts, self._image_starts = (WarmStarts(fresh=0.003, cold_every=0 if on_host else 20) for _ in range(2))
         weights = network.weights()
         layers = {at: layer for at, layer in enumerate(network.leaves.values()) if isinstance(layer, _ConvNd)}
         kernels = {at: (layer, weights[layer]) for at, layer in layers.items() if layer in weights}
@@ -146,13 +151,10 @@ class Spectral(Probe):
         start, warm = starts.start(name, number * length, like)
         rows = start.reshape(number, length)
         if like.device.type == "cpu":
-            found = largest_singular_values(
-                gram,
-                rows,
-                tolerance=self.settings.tolerance / (_STRICTER if warm else _STRICTER_COLD),
-                max_products=self.settings.max_iterations,
-                max_basis=max(3, min(64, _BASIS_BYTES // (start.numel() * start.element_size()))),
-            )
+            found = self._on_host(gram, rows, warm, self.settings.max_iterations)
+            if warm and (measurements := starts.starts(name)) % _LOOK_EVERY == 0:
+                elsewhere = random_vector(rows.numel(), like, seed=-measurements).view_as(rows)
+                found = self._looked(gram, elsewhere, found)
             sigma, vectors = torch.from_numpy(found.values), found.vectors
         else:
             sigma, vectors = power_iterations(gram, rows, _WARM_ITERATIONS if warm else self.settings.max_iterations)
@@ -160,6 +162,25 @@ class Spectral(Probe):
             vectors = torch.where(vectors.isfinite().all(1, keepdim=True), vectors, 0)
         starts.keep(name, vectors.reshape(-1) / math.sqrt(number))
         return sigma.to(self.network.device, torch.float32)
+
+    def _on_host(self, gram: Gram, rows: Tensor, warm: bool, products: int) -> Largest:
+        return largest_singular_values(
+            gram,
+            rows,
+            tolerance=self.settings.tolerance / (_STRICTER if warm else _STRICTER_COLD),
+            max_products=products,
+            max_basis=max(3, min(64, _BASIS_BYTES // (rows.numel() * rows.element_size()))),
+        )
+
+    def _looked(self, gram: Gram, elsewhere: Tensor, found: Largest) -> Largest:
+        """What was found, or what is larger: singular values cross, and an iteration stays with the vector it knows."""
+        other = self._on_host(gram, elsewhere, False, min(_LOOKS, self.settings.max_iterations))
+        if not (other.values > found.values).any():
+            return found
+        other = self._on_host(gram, other.vectors, False, self.settings.max_iterations)
+        larger = other.values > found.values
+        vectors = torch.where(torch.from_numpy(larger)[:, None], other.vectors, found.vectors)
+        return replace(found, values=np.where(larger, other.values, found.values), vectors=vectors)
 
     def _placed(self, places: list[int], values: list[Tensor]) -> Tensor:
         """(matrices,) of values, joined, that belong to these places; absent elsewhere."""

@@ -32,7 +32,7 @@ class WarmStarts:
 
     Args:
         fresh: length of the random part of a warm start, relative to the last vector.
-        cold_every: every so many measurements of a name start from a random vector.
+        cold_every: every so many measurements of a name start from a random vector; 0: none but the first.
     """
 
     def __init__(self, *, fresh: float, cold_every: int) -> None:
@@ -47,9 +47,13 @@ class WarmStarts:
         self._counts[name] = count + 1
         last = self._vectors.pop(name, None)
         fresh = random_vector(length, like, seed=count)
-        if last is None or len(last) != length or count % self._cold_every == 0:
+        if last is None or len(last) != length or (self._cold_every and count % self._cold_every == 0):
             return fresh, False
         return torch.add(last.to(like), fresh, alpha=self._fresh), True
+
+    def starts(self, name: str) -> int:
+        """How many measurements of a name have started."""
+        return self._counts.get(name, 0)
 
     def keep(self, name: str, vector: Tensor | None) -> None:
         """The unit vector that a measurement ended with; None (something was not finite) starts the next one anew."""
