@@ -80,13 +80,18 @@ def encode_arrived(steps: npt.NDArray[np.int64], values: Float32Array) -> bytes:
     return _assemble(ARRIVED, values.shape, [_plain(steps, "<i8"), _plain(values, "<f4")])
 
 
+def arrived(body: bytes) -> bool:
+    """Whether these are rows kept as they came."""
+    return body[5:6] == _ARRIVED_BYTE
+
+
 def decode(body: bytes, columns: Columns | None = None) -> tuple[npt.NDArray[np.int64], Float32Array]:
     """Steps and values of a level-0 block, of all its columns or of some.
 
     Raises:
         DamagedBlock: they cannot be what was written.
     """
-    kind = ARRIVED if body[5:6] == _ARRIVED_BYTE else RAW
+    kind = ARRIVED if arrived(body) else RAW
     (rows, width), (steps, values) = _take_apart(body, kind, _RAW_FRAMES)
     if kind == RAW:
         return _unpack_steps(steps, rows), _unpack_words(values, rows, width, columns).view("<f4")

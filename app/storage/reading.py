@@ -27,6 +27,8 @@ from gyrostat.wire.values import ABSENT, Float32Array
 BODIES_A_QUERY = 200
 BLOCKS = "blocks"
 REMEMBERED_BYTES = 64 << 20
+_OBJECTS_BYTES = 2048
+"""Of what holds a block's arrays in memory, about."""
 END = np.iinfo(np.int64).max
 
 
@@ -223,7 +225,9 @@ def _chosen(target: npt.NDArray[np.int64]) -> _Chosen:
 def _blocks(
     session: Session, found: Sequence[Place], chosen: Mapping[tuple[int, int], _Chosen], wanted: Collection[str]
 ) -> Iterator[tuple[Place, LevelBlock]]:
-    """The blocks in their order. They never change, they are only replaced: sessions that only read remember them."""
+    """The blocks in their order. They never change, they are only replaced: sessions that only read remember them, but
+    for rows that have just arrived, which are merged soon and read quickly.
+    """
     known: Recent[Hashable, LevelBlock] | None = session.info.get(BLOCKS)
     for start in range(0, len(found), BODIES_A_QUERY):
         chunk = found[start : start + BODIES_A_QUERY]
@@ -234,7 +238,7 @@ def _blocks(
         for place in chunk:
             some = chosen[place.attempt, place.layout]
             block = at_hand.get(place.id)
-            if block is None and known is not None:
+            if block is None and known is not None and not blocks.arrived(bodies[place.id]):
                 block = _decoded(place, bodies[place.id], None, wanted)
                 known.put(_key(place, wanted), block)
             if block is None:
@@ -268,7 +272,7 @@ def remembered(limit: int = REMEMBERED_BYTES) -> "Recent[Hashable, LevelBlock]":
 def _size(block: LevelBlock) -> int:
     rows = block.rows
     heads: tuple[npt.NDArray[Any], ...] = (rows.first, rows.last, rows.counts, block.child, block.offset)
-    return sum(array.nbytes for array in (*heads, *rows.planes.values()))
+    return _OBJECTS_BYTES + sum(array.nbytes for array in (*heads, *rows.planes.values()))
 
 
 def _part(place: Place, rows: Rows) -> Part:
