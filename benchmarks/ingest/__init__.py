@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmarks.ingest import bodies, others
 from benchmarks.ingest.ours import Backend, Cost
+from benchmarks.ingest.sustained import sustained, told
 from benchmarks.ratios import table
 from gyrostat.wire import codec
 from tests.databases import NoServer, PostgresServer
@@ -53,9 +54,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sustained", type=int, metavar="MINUTES", help="send for so long instead, 9 GB of disk in 5")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if options.sustained:
+            with Backend(folder / "ours", port=PORT) as backend:
+                course = sustained(backend, options.sustained, LARGE)
+            print(told(course), _load(), sep="")
+            print(_sizes(folder / "ours" / "gyrostat.sqlite", sum(course.points)))
+            return
         with ExitStack() as stack:
             backend = stack.enter_context(Backend(folder / "ours", port=PORT))
             variants = dict(_ours(backend, options.steps)) | dict(_on_postgresql(folder, options.steps, stack))
@@ -122,8 +130,12 @@ def _table(options: argparse.Namespace, variants: dict[str, Variant]) -> str:
         "bytes/point": sizes,
         "goal, points/s": {name: GOALS.get(name, "") for name in variants},
     }
-    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
-    return table(f"Ingest of {options.steps} steps x 1000 points, median of {options.rounds} turns, {load}", columns)
+    title = f"Ingest of {options.steps} steps x 1000 points, median of {options.rounds} turns, {_load()}"
+    return table(title, columns)
+
+
+def _load() -> str:
+    return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
 
 
 def _rate(variant: Variant, seconds: list[float]) -> str:

@@ -5,7 +5,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,18 +60,31 @@ class Backend:
         """
         runs = [self.run(layout) for _ in range(producers)]
         with ThreadPoolExecutor(producers) as threads:
-            cpu, began = self._cpu_seconds(), time.perf_counter()
+            cpu, began = self.cpu_seconds(), time.perf_counter()
             for sent in [threads.submit(self.send, run, bodies, kind) for run in runs]:
                 sent.result()
             took = time.perf_counter() - began
         return Cost(took, self.settled() - cpu)
 
+    def cpu_seconds(self) -> float:
+        """That its process has taken."""
+        times = self._watched.cpu_times()
+        return float(times.user + times.system)
+
+    def memory(self) -> int:
+        """Bytes that its process holds."""
+        return int(self._watched.memory_info().rss)
+
+    def get(self, path: str) -> str:
+        """The answer to a path, as text."""
+        return self._http.get(path).raise_for_status().text
+
     def settled(self, quiet_seconds: float = 1.5) -> float:
         """Waits until nothing is left to merge, as is seen by its CPU time standing still; answers that."""
-        before, now = -1.0, self._cpu_seconds()
+        before, now = -1.0, self.cpu_seconds()
         while now - before > 0.05 * quiet_seconds:
             time.sleep(quiet_seconds)
-            before, now = now, self._cpu_seconds()
+            before, now = now, self.cpu_seconds()
         return now
 
     def resident_bytes(self) -> int:
@@ -93,7 +106,7 @@ class Backend:
     def _client(self) -> httpx.Client:
         return httpx.Client(base_url=self._url, headers=self.headers, timeout=120, trust_env=False)
 
-    def send(self, run: str, bodies: Sequence[bytes], kind: str) -> None:
+    def send(self, run: str, bodies: Iterable[bytes], kind: str) -> None:
         """Sends bodies to a run, one after the other, waiting where the backend asks to."""
         with self._client() as http:
             for body in bodies:
@@ -103,10 +116,6 @@ class Backend:
                         break
                     time.sleep(float(answer.headers["Retry-After"]))
                 answer.raise_for_status()
-
-    def _cpu_seconds(self) -> float:
-        times = self._watched.cpu_times()
-        return float(times.user + times.system)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + 180
