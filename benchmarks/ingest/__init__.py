@@ -2,9 +2,11 @@
 
 100 layers x 10 metrics, as a training sends them. Ours is measured from the client: a token is checked, the body
 decoded, the number checked, every rule that reads the metrics evaluated, and the batch committed with
-`synchronous=FULL`; blocks are merged and summed up beside, in the same process. The others do nothing but write. Each
-turn is a fresh run, or file; turns are interleaved. Beside the clock stands what a CPU second of the storing process
-gives, all merging included (that of PostgreSQL's own processes is not): on a busy machine that is the steadier figure.
+`synchronous=FULL`; blocks are merged and summed up beside, in the same process. The others do nothing but write: by
+hand, and other trackers through what their users call, fewer steps where they are slow. Each turn is a fresh run, or
+file; turns are interleaved. Beside the clock stands what a CPU second of the storing process gives, all merging
+included (that of PostgreSQL's own processes is not): on a busy machine that is the steadier figure. For MLflow that is
+its server; the other trackers store in the process that logs.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from benchmarks import peers
 from benchmarks.ingest import bodies, others
 from benchmarks.ingest.ours import Backend, Cost
 from benchmarks.ingest.sustained import sustained, told
@@ -28,6 +31,7 @@ from tests.databases import NoServer, PostgresServer
 SMALL, LARGE = 20, 250
 """Frames of a batch while a training of 40 steps a second runs, and while a backlog is sent."""
 PRODUCERS = 16
+POINTS_A_STEP = bodies.LAYERS * len(bodies.UNWATCHED)
 PORT = 18431
 GOALS = {
     f"ours, {LARGE} frames a batch": "6 M",
@@ -54,6 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", type=Path, metavar="FOLDER", help="of other trackers' packages: benchmarks/peers")
     parser.add_argument("--sustained", type=int, metavar="MINUTES", help="send for so long instead, 9 GB of disk in 5")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
@@ -68,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
             backend = stack.enter_context(Backend(folder / "ours", port=PORT))
             variants = dict(_ours(backend, options.steps)) | dict(_on_postgresql(folder, options.steps, stack))
             stored = [variant for name, variant in variants.items() if "PostgreSQL" not in name]
-            variants |= dict(_others(folder, options.steps))
+            variants |= dict(_others(folder, options.steps)) | dict(_peers(folder, options.steps, options.peers))
             for _ in range(options.rounds):
                 for variant in variants.values():
                     variant.costs.append(variant.turn())
@@ -114,10 +119,17 @@ def _on_postgresql(folder: Path, steps: int, stack: ExitStack) -> Iterator[tuple
 def _others(folder: Path, steps: int) -> Iterator[tuple[str, Variant]]:
     made = bodies.batches(steps, LARGE, bodies.UNWATCHED)
     packed = [codec.encode_msgpack(batch) for batch in made]
-    for name, writer in others.available():
+    for name, writer in others.WRITERS.items():
         place = folder / writer.__name__
         turn = partial(others.cost, writer, place, made, packed)
         yield f"{name}, {LARGE} frames a batch", Variant(sum(batch.num_points for batch in made), turn, place)
+
+
+def _peers(folder: Path, steps: int, packages: Path | None) -> Iterator[tuple[str, Variant]]:
+    for peer in peers.available(packages):
+        place, taken = folder / peer.package, min(steps, peer.most_steps)
+        name = peer.title if taken == steps else f"{peer.title}, the first {taken} steps"
+        yield name, Variant(POINTS_A_STEP * taken, partial(peers.written, peer, packages, place, taken), place)
 
 
 def _table(options: argparse.Namespace, variants: dict[str, Variant]) -> str:
@@ -139,7 +151,8 @@ def _load() -> str:
 
 
 def _rate(variant: Variant, seconds: list[float]) -> str:
-    return f"{variant.points / statistics.median(seconds) / 1e6:.2f} M"
+    rate = variant.points / statistics.median(seconds)
+    return f"{rate / 1e6:.2f} M" if rate >= 1e5 else f"{rate / 1e3:.1f} k"
 
 
 def _bytes(place: Path) -> int:
@@ -150,10 +163,10 @@ def _bytes(place: Path) -> int:
 def _sizes(database: Path, points: int) -> str:
     """Of what is stored in our SQLite file when all is merged; both goals are for series as noisy as these."""
     with closing(sqlite3.connect(database)) as connection:
-        sums = connection.execute("SELECT level > 0, sum(length(body)) FROM block GROUP BY 1").fetchall()
-    raw, above = (size / points for _, size in sorted(sums))
+        sums = connection.execute("SELECT sum(length(body) * (level = 0)), sum(length(body)) FROM block").fetchone()
+    raw, all_levels = (size / points for size in sums)
     file = _bytes(database) / points
     return (
         f"Bytes/point of ours, {points / 1e6:.0f} M points, noise of {bodies.NOISE:.0%} a step: {raw:.2f} for "
-        f"the rows, {raw + above:.2f} with the pyramid (goals 3.0 and 4.5), {file:.2f} the whole file\n"
+        f"the rows, {all_levels:.2f} with the pyramid (goals 3.0 and 4.5), {file:.2f} the whole file\n"
     )

@@ -1,6 +1,5 @@
-"""The same values written by others: by hand into SQLite, files and, where they are installed, other stores."""
+"""The same values written by hand: into SQLite, and into a file."""
 
-import importlib.util
 import os
 import shutil
 import sqlite3
@@ -14,17 +13,6 @@ from gyrostat.wire.frame import Batch
 
 Writer = Callable[[Path, Sequence[Batch], Sequence[bytes]], None]
 """Writes batches, which are also there as msgpack bodies, durably at that place, each before the next."""
-
-
-def available() -> Iterator[tuple[str, Writer]]:
-    """Every one that is installed here, by what it is called."""
-    yield "SQLite, a row a point", sqlite_rows
-    yield "SQLite, a float32 blob a step and metric", sqlite_blobs
-    yield "file append and fsync", file_append
-    if importlib.util.find_spec("duckdb"):
-        yield "DuckDB, a row a point", duckdb_rows
-    if importlib.util.find_spec("tensorboard"):
-        yield "TensorBoard event files", tensorboard_files
 
 
 def cost(writer: Writer, place: Path, batches: Sequence[Batch], bodies: Sequence[bytes]) -> Cost:
@@ -73,44 +61,15 @@ def file_append(place: Path, _: Sequence[Batch], bodies: Sequence[bytes]) -> Non
             os.fsync(file.fileno())
 
 
-def duckdb_rows(place: Path, batches: Sequence[Batch], _: Sequence[bytes]) -> None:
-    """Step, metric, layer and value in each row, inserted from arrays; a commit a batch."""
-    import duckdb
-    import numpy as np
-
-    with duckdb.connect(str(place)) as database:
-        database.execute("CREATE TABLE v (m INTEGER, l INTEGER, s BIGINT, x FLOAT)")
-        for batch in batches:
-            width = batch.columns[0].values.shape[1]
-            count = len(batch.steps) * width
-            found = {  # noqa: F841 - the statement below names it
-                "m": np.repeat(np.arange(len(batch.columns), dtype=np.int32), count),
-                "l": np.tile(np.arange(width, dtype=np.int32), len(batch.steps) * len(batch.columns)),
-                "s": np.tile(np.repeat(batch.steps, width), len(batch.columns)),
-                "x": np.concatenate([column.values.ravel() for column in batch.columns]),
-            }
-            database.execute("INSERT INTO v SELECT m, l, s, x FROM found")
-
-
-def tensorboard_files(place: Path, batches: Sequence[Batch], _: Sequence[bytes]) -> None:
-    """A scalar event a point, as `SummaryWriter.add_scalar` writes them; flushed after each batch, not synced."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    writer = EventFileWriter(str(place))
-    for batch in batches:
-        for metric, column in enumerate(batch.columns):
-            for step, row in zip(batch.steps.tolist(), column.values.tolist(), strict=True):
-                for layer, value in enumerate(row):
-                    summary = Summary(value=[Summary.Value(tag=f"{metric}/{layer}", simple_value=value)])
-                    writer.add_event(Event(step=step, wall_time=batch.times[0], summary=summary))
-        writer.flush()
-    writer.close()
-
-
 @contextmanager
 def _sqlite(place: Path, table: str) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(place)) as database:
         database.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {table}")
         yield database
+
+
+WRITERS: dict[str, Writer] = {
+    "SQLite, a row a point": sqlite_rows,
+    "SQLite, a float32 blob a step and metric": sqlite_blobs,
+    "file append and fsync": file_append,
+}

@@ -3,8 +3,9 @@
 100 layers x 10 metrics in runs of 1 000, 10 000 and 100 000 steps, stored through the API. Requests take turns between
 the runs and ask for another metric, and another layer, each time. Beside them stand what the machine takes for an
 answer that says nothing (`/healthz`), and SQLite by hand: float32 blobs a step and metric, read whole and put into
-buckets by numpy. Then the same for the longest run with nothing remembered (the backend was started anew, and each
-request is the first for its metric), while another run is being written, and with 50 clients at once.
+buckets by numpy. Then other trackers (`benchmarks/peers`), at the 10^5 or 10^6 points that they can take. Then the same
+for the longest run with nothing remembered (the backend was started anew, and each request is the first for its
+metric), while another run is being written, and with 50 clients at once.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import peers
 from benchmarks.ingest import bodies
 from benchmarks.ingest.ours import Backend
 from benchmarks.ratios import table
@@ -31,6 +33,7 @@ POINTS = 1000
 FRAMES = 1000
 PORT = 18433
 CLIENTS = 50
+PEER_ROUNDS = 7
 KINDS: dict[str, str] = {
     "series -> 1000 points": "/v1/runs/{run}/metrics/{metric}?points=1000&names={layer}",
     "map, Arrow": "/v1/runs/{run}/metrics/{metric}?points=1000&aggregate=max&format=arrow",
@@ -42,10 +45,11 @@ NOTHING = "an answer that says nothing"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measures, and prints two tables."""
+    """Measures, and prints three tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="of each run")
     parser.add_argument("--rounds", type=int, default=60, help="requests of each kind to each run")
+    parser.add_argument("--peers", type=Path, metavar="FOLDER", help="of other trackers' packages: benchmarks/peers")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
@@ -54,6 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
             took = interleaved(backend, runs, options.rounds)
             by_hand = {steps: sqlite_by_hand(folder / f"{steps}.sqlite", steps) for steps in options.steps}
             print(by_size(took, by_hand))
+        print(beside_peers(took[min(took)], min(took), folder, options))
         longest = runs[max(options.steps)]
         backend = stack.enter_context(Backend(folder / "ours", port=PORT, again=True))
         print(in_other_ways(backend, longest, options.rounds))
@@ -157,6 +162,21 @@ def by_size(took: Mapping[int, Mapping[str, list[float]]], by_hand: Mapping[int,
     columns["last over first"] = growth | {"map, SQLite by hand": "-"}
     columns["goal"] = GOALS | {NOTHING: "-", "map, SQLite by hand": "-"}
     return table("Read over HTTP, median [middle half]", columns)
+
+
+def beside_peers(ours: Mapping[str, list[float]], steps: int, folder: Path, options: argparse.Namespace) -> str:
+    """The table of what other trackers that are installed take for the same, of runs that they can take at all."""
+    series, _, as_json, newest = KINDS
+    kinds = {"series -> 1000 points": series, "map of 100 layers": as_json, "newest of all series": newest}
+    rows = {f"ours over HTTP, map as JSON, {1000 * steps:.0e} points": {each: ours[kinds[each]] for each in kinds}}
+    for peer in peers.available(options.peers):
+        points = peer.read_metrics * bodies.LAYERS * peers.READ_STEPS
+        took = peers.readings(peer, options.peers, folder / peer.package, min(options.rounds, PEER_ROUNDS))
+        rows[f"{peer.title}, {points:.0e} points"] = took
+    columns = {
+        kind: {row.replace("e+0", "e"): milliseconds(took[kind]) for row, took in rows.items()} for kind in kinds
+    }
+    return table("Read beside other trackers, median [middle half]", columns)
 
 
 def in_other_ways(backend: Backend, run: str, rounds: int) -> str:
