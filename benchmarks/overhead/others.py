@@ -92,9 +92,28 @@ def tensorboard(net: nn.Module, inputs: Tensor, targets: Tensor) -> Step:
     return bare(net, inputs, targets, look)
 
 
+def trainscope(net: nn.Module, inputs: Tensor, targets: Tensor) -> Step:
+    """Its default: gradients, weights, activations and histograms at every step."""
+    from trainscope import TrainScope
+    from trainscope.core.config import TrainScopeConfig
+
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9)
+    scope = TrainScope(net, optimizer, TrainScopeConfig(run_dir=tempfile.mkdtemp())).attach()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = loss_of(net, inputs, targets)
+        loss.backward()
+        scope.step(loss.item())
+        optimizer.step()
+
+    return step
+
+
 PEERS: dict[str, tuple[str, Variant]] = {
     "wandb.watch(log='all'), every step": ("wandb", wandb_watch),
     "TensorBoard histograms, every step": ("tensorboard", tensorboard),
+    "trainscope, default, every step": ("trainscope", trainscope),
 }
 
 
