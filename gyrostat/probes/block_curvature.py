@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gyrostat.probes.base import Need, Probe, Readings
+from gyrostat.probes.convolutions import TwiceDifferentiable
 from gyrostat.probes.estimators import GradientGraph, lanczos
 from gyrostat.probes.network import Network
 from gyrostat.probes.undisturbed import undisturbed
@@ -43,7 +44,9 @@ class BlockCurvature(Probe):
         self._next = (turn[-1] + 1) % len(trained)
         named = list(network.parameters.items())
         with undisturbed(network.model):
-            graph = GradientGraph(network.probe_loss(), [named[at][1] for at in trained])
+            with TwiceDifferentiable():
+                loss = network.probe_loss()
+            graph = GradientGraph(loss, [named[at][1] for at in trained])
             with torch.no_grad():
                 values = [self._largest(graph, number, *named[trained[number]]) for number in turn]
         found = torch.tensor(values, dtype=torch.float32)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gyrostat.probes.base import Need, Probe, Readings
+from gyrostat.probes.convolutions import TwiceDifferentiable
 from gyrostat.probes.eigenpairs import NotFinite, Subspace, student, trace
 from gyrostat.probes.estimators import GradientGraph
 from gyrostat.probes.network import Network
@@ -17,8 +18,11 @@ from gyrostat.probes.warmstart import random_signs, random_vector
 from gyrostat.spec.probes import CurvatureProbe
 from gyrostat.wire.layout import Axis
 
-_NEXT, _FRESH = 0.1, 0.1
-"""Parts of a start besides the last eigenvector (1): the last second one, and a new direction."""
+_FRESH = 0.1
+"""Length of the new direction in a start, besides what was known (1)."""
+
+_LOOK = 3
+"""Measurements from one that looks along the guard vector to the next."""
 
 _SUSPECT = 0.5
 """An iteration can settle on the second eigenvalue, and its residual does not tell. Then what the basis does not hold
@@ -59,6 +63,7 @@ class Curvature(Probe):
     def __init__(self, settings: Any, network: Network) -> None:
         super().__init__(settings, network)
         self._starts: dict[str, Tensor] = {}
+        self._guards: dict[str, Tensor] = {}
         self._measured = 0
         self._pause, self._next_look = 1, 0
         self._squares: Tensor | None = None
@@ -77,7 +82,9 @@ class Curvature(Probe):
         bound = limit(network.optimizer)
         readings: dict[str, Tensor | float] = {} if bound is None else {"curvature.limit": bound}
         with undisturbed(network.model):
-            graph = GradientGraph(network.probe_loss(), list(parameters.values()))
+            with TwiceDifferentiable():
+                loss = network.probe_loss()
+            graph = GradientGraph(loss, list(parameters.values()))
             with torch.no_grad():
                 readings |= self._measure(graph, parameters)
         self._measured += 1
@@ -100,7 +107,7 @@ class Curvature(Probe):
         except NotFinite:
             readings["curvature.along_gradient"] = math.nan
         most = self.settings.max_products // (1 if scale is None else 2)
-        values, errors = self._largest(space, self._starts_of("sharpness", space, gradient), most, wanted)
+        values, errors = self._largest(space, self._starts_of("sharpness", space, gradient, wanted), most, wanted)
         # after the eigenvalues: the basis must not depend on the signs
         found, fresh, rest = self._trace(graph, space, parameters)
         if rest > _SUSPECT * abs(values[0]) and self._measured >= self._next_look:
@@ -114,7 +121,7 @@ class Curvature(Probe):
             readings["curvature.eigenvalue_error"] = self._along_axis(errors)
         if scale is not None:
             other, left = space.scaled(scale), self.settings.max_products - space.products
-            values, _ = self._largest(other, self._starts_of("preconditioned", other, scale * gradient), left, 1)
+            values, _ = self._largest(other, self._starts_of("preconditioned", other, scale * gradient, 1), left, 1)
             readings["curvature.preconditioned_sharpness"] = values[0]
             self._keep("preconditioned", other, scale * fresh, 1)
         self._keep("sharpness", space, fresh, wanted)
@@ -160,15 +167,19 @@ class Curvature(Probe):
             if count == 1 or space.products == before:
                 return errors
 
-    def _starts_of(self, name: str, space: Subspace, gradient: Tensor) -> list[Tensor]:
+    def _starts_of(self, name: str, space: Subspace, gradient: Tensor, count: int) -> list[Tensor]:
         """Where to look first: where the last measurement ended; where there was none, along the gradient's image.
 
         Where nothing is known of that either, along the gradient itself.
         """
-        starts = self._starts.get(name)
-        if starts is not None and starts.shape[1:] == gradient.shape:
-            return list(starts.to(gradient))
+        known = self._starts.get(name)
+        if known is not None and known.shape[1:] == gradient.shape:
+            starts, guard = list(known.to(gradient)[:count]), self._guards.get(name)
+            return [*starts, guard.to(gradient)] if guard is not None and self._looks(self._measured) else starts
         return [_plus(self._random(space), space.images[0] if len(space) else gradient, 1 / _FRESH)]
+
+    def _looks(self, measured: int) -> bool:
+        return measured % _LOOK == 0
 
     def _random(self, space: Subspace) -> Tensor:
         """(n,) another one for each measurement and each size of its basis."""
@@ -220,27 +231,43 @@ class Curvature(Probe):
         return torch.maximum(squares, self._squares)
 
     def _keep(self, name: str, space: Subspace, fresh: Tensor, count: int) -> None:
-        """What the next measurement starts from; after something that was not finite it starts anew."""
+        """What the next measurement starts from; after something that was not finite it starts anew.
+
+        Not the Ritz vectors but their images, which are known and a step of power iteration ahead (Parlett 1998, The
+        Symmetric Eigenvalue Problem, chapter 4). The guard is what the next eigenvector would be; it goes such a step
+        each time that it is looked along, and takes up what is new.
+        """
         self._starts.pop(name, None)
-        norm = fresh.norm()
-        if not len(space) or not bool(norm.isfinite()):
+        guard = self._guards.pop(name, fresh[:0])
+        if not len(space) or not bool(fresh.norm().isfinite()):
             return
-        vectors = [space.vector(number) for number in range(min(max(2, count), len(space)))]
-        if len(vectors) > 1:
-            vectors[0] = torch.add(vectors[0], vectors[1], alpha=_NEXT)
-        vectors[0] = _plus(vectors[0], fresh, _FRESH)
-        self._starts[name] = torch.stack(vectors[:count])
+        rows = [_ahead(space, number) for number in range(min(count, len(space)))]
+        self._starts[name] = torch.stack(rows) if len(rows) > 1 else rows[0].unsqueeze(0)
+        if len(space) > count and (len(guard) != len(fresh) or self._looks(self._measured)):
+            guard = _ahead(space, count)
+        if len(guard) == len(fresh):
+            soon = self._looks(self._measured + 1)
+            self._guards[name] = _plus(guard.to(fresh), fresh, _FRESH * float(guard.norm())) if soon else guard
 
     def state_dict(self) -> dict[str, Any]:
         """Where the next measurement starts from, when it looks further, and what told the blocks' errors."""
         looks = {"pause": self._pause, "next_look": self._next_look, "weight": self._weight}
-        return {"starts": dict(self._starts), "measured": self._measured, "squares": self._squares} | looks
+        known = {"starts": dict(self._starts), "guards": dict(self._guards)}
+        return known | {"measured": self._measured, "squares": self._squares} | looks
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up `state_dict`; vectors whose length no longer fits are passed over when their turn comes."""
         self._starts, self._measured = dict(state["starts"]), state["measured"]
+        self._guards = dict(state.get("guards", {}))
         self._pause, self._next_look = state.get("pause", 1), state.get("next_look", 0)
         self._squares, self._weight = state.get("squares"), state.get("weight", 1.0)
+
+
+def _ahead(space: Subspace, number: int) -> Tensor:
+    """(n,) the image of a Ritz vector; the vector itself where its value is negative, whose image is no nearer."""
+    left, _ = space.residual(number)
+    value = float(space.values[number])
+    return left.add_(space.vector(number), alpha=value) if value > 0 else space.vector(number)
 
 
 def _plus(vector: Tensor, other: Tensor, share: float) -> Tensor:

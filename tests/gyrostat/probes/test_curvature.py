@@ -207,7 +207,10 @@ def test_without_a_probe_loss_nothing_is_measured(sink: Any, only: Any) -> None:
     assert not sink.events
 
 
-def test_a_second_eigenvalue_that_overtakes_is_seen_within_five_measurements(sink: Any, only: Any) -> None:
+@pytest.mark.parametrize("changes", [{}, {"trace_samples": 0, "along_gradient": False}], ids=["default", "alone"])
+def test_a_second_eigenvalue_that_overtakes_is_seen_within_five_measurements(
+    sink: Any, only: Any, changes: dict[str, Any]
+) -> None:
     scale = torch.linspace(0, 0.5, 50)
     scale[0], scale[1] = 1.0, 0.9
     model = nn.Module()
@@ -215,7 +218,7 @@ def test_a_second_eigenvalue_that_overtakes_is_seen_within_five_measurements(sin
     with ProbeSession(
         model,
         torch.optim.SGD(model.parameters(), lr=0.1),
-        only("curvature"),
+        only("curvature", **changes),
         sink=sink,
         scalars=[],
         probe_loss=lambda: (scale * model.weight**2).sum() / 2,
@@ -332,27 +335,42 @@ def test_of_fewer_parameters_than_eigenvalues_those_beyond_are_absent(sink: Any,
     assert is_absent(found).tolist() == is_absent(errors).tolist() == [False] * 4 + [True] * 2
 
 
-def test_the_largest_eigenvalues_go_on_from_the_last_ones(sink: Any, only: Any) -> None:
-    model = Diagonal([9.0, 7.0, 4.0, 3.0, *np.linspace(-1, 1, 200)])
+def products_of(sink: Any, settings: Any, model: Diagonal, measurements: int) -> list[int]:
+    """How many each measurement took."""
     passes: list[Tensor] = []
-    model.weight.register_hook(passes.append)  # one of the gradient, and one of each product
+    handle = model.weight.register_hook(passes.append)  # one of the gradient, and one of each product
+    spent = []
     with ProbeSession(
-        model,
-        torch.optim.SGD(model.parameters(), lr=0.1),
-        only("curvature", eigenvalues=4, max_products=60, trace_samples=0, along_gradient=False),
-        sink=sink,
-        scalars=[],
-        probe_loss=model,
+        model, torch.optim.SGD(model.parameters(), lr=0.1), settings, sink=sink, scalars=[], probe_loss=model
     ) as session:
-        spent = []
-        for step in (1, 2, 3):
+        for step in range(1, measurements + 1):
             passes.clear()
             session.begin_step(step)
             session.after_update()
             session.end_step({}, epoch=0)
             spent.append(len(passes) - 1)
-            assert sink.frames[step]["curvature.eigenvalue"] == pytest.approx([9.0, 7.0, 4.0, 3.0], rel=0.01)
-    assert spent[0] > 6 >= spent[1] >= spent[2] >= 4
+    handle.remove()
+    return spent
+
+
+def test_where_nothing_has_changed_a_measurement_takes_one_product_and_every_third_looks_further(
+    sink: Any, only: Any
+) -> None:
+    model = Diagonal([9.0, 7.0, 4.0, 3.0, *np.linspace(-1, 1, 200)])
+    first, *others = products_of(sink, only("curvature", trace_samples=0, along_gradient=False), model, 7)
+    assert first > 2
+    assert others == [1, 1, 2, 1, 1, 2]
+    for frame in sink.frames.values():
+        assert frame["curvature.sharpness"][0] == pytest.approx(9.0, rel=0.01)
+
+
+def test_the_largest_eigenvalues_go_on_from_the_last_ones(sink: Any, only: Any) -> None:
+    model = Diagonal([9.0, 7.0, 4.0, 3.0, *np.linspace(-1, 1, 200)])
+    settings = only("curvature", eigenvalues=4, max_products=60, trace_samples=0, along_gradient=False)
+    first, *others = products_of(sink, settings, model, 3)
+    assert first > 6 >= max(others)
+    for frame in sink.frames.values():
+        assert frame["curvature.eigenvalue"] == pytest.approx([9.0, 7.0, 4.0, 3.0], rel=0.01)
 
 
 class Tied(nn.Module):
@@ -435,12 +453,13 @@ def test_a_measurement_goes_on_from_its_state_as_if_it_had_not_been_stopped(only
 
     through, before, after = Kept(), Kept(), Kept()
     whole, first, second = (session_of(kept) for kept in (through, before, after))
-    for step in (1, 2, 3):
+    for step in range(1, 7):
         measure(whole, step)
     for step in (1, 2):
         measure(first, step)
     second.load_state_dict(first.state_dict())
-    measure(second, 3)
-    assert {name: values.tolist() for name, values in after[3].items()} == {
-        name: values.tolist() for name, values in through[3].items()
-    }
+    for step in range(3, 7):
+        measure(second, step)
+        assert {name: values.tolist() for name, values in after[step].items()} == {
+            name: values.tolist() for name, values in through[step].items()
+        }

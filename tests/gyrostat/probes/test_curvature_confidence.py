@@ -1,6 +1,7 @@
 """How often the sharpness of default settings is within 1 %, over trainings of several nets, seeds and optimizers."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +24,10 @@ def dense(loss: Tensor, parameters: list[Tensor]) -> np.ndarray:
     return torch.cat([row.reshape(len(flat), -1) for row in rows], 1).numpy()  # type: ignore[no-any-return]
 
 
-def test_at_least_97_of_100_measurements_are_within_a_hundredth() -> None:
+@pytest.mark.parametrize(
+    "settings", [CurvatureProbe(), CurvatureProbe(trace_samples=0, along_gradient=False)], ids=["default", "alone"]
+)
+def test_at_least_97_of_100_measurements_are_within_a_hundredth(settings: CurvatureProbe) -> None:
     misses, residuals = [], []
     for seed in range(6):
         model = perceptron(seed)
@@ -38,7 +42,7 @@ def test_at_least_97_of_100_measurements_are_within_a_hundredth() -> None:
             return nn.functional.cross_entropy(net(x), targets)
 
         network = Network(model, optimizer, probe_loss=lambda m=model, x=inputs, f=loss_of: f(m, x))  # type: ignore[misc]
-        probe = Curvature(CurvatureProbe(), network)
+        probe = Curvature(settings, network)
         for _ in range(8):
             for _ in range(5):
                 optimizer.zero_grad()
@@ -51,4 +55,4 @@ def test_at_least_97_of_100_measurements_are_within_a_hundredth() -> None:
             residuals.append(found["curvature.sharpness_error"])
     assert np.mean(np.array(misses) > 0.01) <= 0.03
     assert min(misses) > -1e-4  # a Ritz value is never above
-    assert max(residuals) <= CurvatureProbe().tolerance
+    assert max(residuals) <= settings.tolerance
