@@ -156,6 +156,8 @@ class Stages:
         if not self._begun or self._updated:
             self._begin()
         elif self._read:  # no update has followed the last time: that step was left out
+            if self._scaler is not None:
+                self.scalars["precision.overflow"] = 1.0
             self._end()
             self._begin()
         self._after_backward()
@@ -265,10 +267,12 @@ class Stages:
         if self._read:
             return
         self._read, scale = True, None
-        if self._scaler is not None and self._accumulation is not None:
+        if self._scaler is not None:
             scale = self.loss_scale
             self.scalars |= {"precision.loss_scale": scale, "precision.overflow": 0.0}
-        with divided_by(scale if self._session.is_measuring else None, self._parameters):
+        # where the loop says when gradients are final, it has unscaled them
+        scaled = self._session.is_measuring and self._accumulation is not None
+        with divided_by(scale if scaled else None, self._parameters):
             self._asked(self._session.after_backward)
 
     def _end(self, *, last: bool = False) -> None:

@@ -73,6 +73,28 @@ def callback(tmp_path: Path) -> GyrostatCallback:
     return GyrostatCallback(server="", folder=tmp_path / "runs", probes=EVERY)
 
 
+def test_the_loss_scale_and_the_steps_that_it_cost_are_told(tmp_path: Path, callback: GyrostatCallback) -> None:
+    class Overflowing(Module):
+        def training_step(self, batch: list[Tensor], index: int) -> Tensor:
+            return super().training_step(batch, index) * (torch.inf if index == 3 else 1.0)
+
+    precision = pl.plugins.precision.MixedPrecision(
+        "16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=1000)
+    )
+    module = Overflowing()
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", plugins=[precision], logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[callback], default_root_dir=tmp_path,
+    )  # fmt: skip
+    data = TensorDataset(SAMPLES)
+    trainer.fit(module, DataLoader(data, batch_size=6), DataLoader(data, batch_size=48))
+    left = left_by(callback)
+    assert left.scalars("precision.overflow") == {step: float(step == 4) for step in range(1, 9)}
+    assert left.scalars("precision.loss_scale") == {step: 64.0 if step <= 4 else 32.0 for step in range(1, 9)}
+    norms = left.scalars("gradient.global_norm")
+    assert [norms[step] for step in (1, 2, 3)] == pytest.approx(module.norms[:3], rel=1e-5)
+
+
 def left_by(callback: GyrostatCallback) -> Left:
     return left_in(callback.watch.folder)
 
