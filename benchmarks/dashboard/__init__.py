@@ -22,7 +22,7 @@ from benchmarks.dashboard import browser as watching
 from benchmarks.dashboard.backend import Backend, serving
 from benchmarks.dashboard.browser import Visit
 from benchmarks.dashboard.training import Training
-from benchmarks.dashboard.viewers import Seen, watch
+from benchmarks.dashboard.viewers import watch
 from benchmarks.ratios import table
 from tests.app.dashboard.browser.chromium import launched, program
 
@@ -44,13 +44,14 @@ def main(arguments: list[str] | None = None) -> None:
     path = program()
     if path is None:
         raise SystemExit("no Chromium on the PATH; on Debian: apt-get install chromium")
-    with tempfile.TemporaryDirectory() as name, serving(Path(name) / "data") as backend, launched(path) as browser:
+    with tempfile.TemporaryDirectory() as name, serving(Path(name) / "data") as backend:
         trainings = [Training(backend.http, layers) for layers in RUNS]
         for training in trainings:
             training.train(max(1, RUNS[training.layers] // options.shorter))
         backend.settle()
-        print(until_usable(browser, backend, trainings, options.rounds), flush=True)
-        print(until_shown(browser, backend, trainings, Path(name), options.rounds), flush=True)
+        with launched(path) as browser:
+            print(until_usable(browser, backend, trainings, options.rounds), flush=True)
+            print(until_shown(browser, backend, trainings, Path(name), options.rounds), flush=True)
         print(of_viewers(backend, trainings[0], options.viewers))
 
 
@@ -103,34 +104,27 @@ def until_shown(browser: Browser, backend: Backend, trainings: Sequence[Training
 def of_viewers(backend: Backend, training: Training, viewers: Sequence[int]) -> str:
     """The table of what viewers cost."""
     ways: dict[str, list[str]] = {"that listen": [], "that follow the page": paths_of(backend, training)}
-    columns: dict[str, dict[str, str]] = {}
+    columns = {"nobody": _cost(backend, training, 0, [])}
     for way, paths in ways.items():
-        for number in viewers:
-            with trained(training):
-                statements, cpu = backend.statements, backend.cpu_seconds
-                seen = asyncio.run(watch(backend.url, training.run, number, WATCHED, paths))
-                columns[f"{number} {way}"] = {
-                    "statements a second": f"{(backend.statements - statements) / WATCHED:.0f}",
-                    "of a processor": f"{100 * (backend.cpu_seconds - cpu) / WATCHED:.0f} %",
-                    **_got(seen, number),
-                }
-    alone: dict[str, str] = {}
+        columns |= {f"{number} {way}": _cost(backend, training, number, paths) for number in viewers}
+    return table("Viewers of one run while it trains two steps a second; all include storing what it sends", columns)
+
+
+def _cost(backend: Backend, training: Training, viewers: int, paths: Sequence[str]) -> dict[str, str]:
+    spent: list[tuple[int, float]] = []
+
+    def note() -> None:
+        spent.append((backend.statements, backend.cpu_seconds))
+
     with trained(training):
-        statements, cpu = backend.statements, backend.cpu_seconds
-        asyncio.run(asyncio.sleep(WATCHED))
-        alone["statements a second"] = f"{(backend.statements - statements) / WATCHED:.0f}"
-        alone["of a processor"] = f"{100 * (backend.cpu_seconds - cpu) / WATCHED:.0f} %"
-    columns = {
-        "nobody": alone | dict.fromkeys(("notices a viewer and second", "answers", "MiB a second"), "-"),
-        **columns,
-    }
-    return table("Viewers of one run while it trains two steps a second; both include storing what it sends", columns)
-
-
-def _got(seen: Seen, viewers: int) -> dict[str, str]:
+        seen = asyncio.run(watch(backend.url, training.run, viewers, WATCHED, paths, note))
+        note()
+    (statements, cpu), (statements_after, cpu_after) = spent
     answers = ", ".join(f"{count} x {status}" for status, count in sorted(seen.answers.items())) or "none"
     return {
-        "notices a viewer and second": f"{seen.notices / viewers / WATCHED:.1f}",
+        "statements a second": f"{(statements_after - statements) / WATCHED:.0f}",
+        "of a processor": f"{100 * (cpu_after - cpu) / WATCHED:.0f} %",
+        "notices a viewer and second": f"{seen.notices / viewers / WATCHED:.1f}" if viewers else "-",
         "answers": answers,
         "MiB a second": f"{seen.size / WATCHED / 2**20:.1f}",
     }

@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 PAUSE_SECONDS = 0.85
 """Between two updates of a page: static/live.js and static/charts.js."""
+OPENING_SECONDS = 4.0
 
 
 @dataclass
@@ -21,10 +22,19 @@ class Seen:
     size: int = 0
 
 
-async def watch(url: str, run: str, viewers: int, seconds: float, paths: Sequence[str]) -> Seen:
-    """So many viewers for so long; after a notice each fetches the paths, at most once in PAUSE_SECONDS."""
+async def watch(
+    url: str, run: str, viewers: int, seconds: float, paths: Sequence[str], begun: Callable[[], None]
+) -> Seen:
+    """So many viewers for so long; after a notice each fetches the paths, at most once in PAUSE_SECONDS.
+
+    What they do before `begun` is called, when all listen, does not count.
+    """
     seen = Seen()
     tasks = [asyncio.create_task(_view(url, run, paths, seen)) for _ in range(viewers)]
+    await asyncio.sleep(OPENING_SECONDS)
+    begun()
+    seen.notices, seen.size = 0, 0
+    seen.answers.clear()
     await asyncio.sleep(seconds)
     for task in tasks:
         task.cancel()

@@ -43,8 +43,9 @@ def figure(session: Session, run_id: str, slug: str, asked: Request, marks: tupl
         log=asked.log,
         marks=marks,
     )
-    # of a map, the largest value of each cell is drawn, and whether anything in it is no number
+    # of a map, the largest value of each cell is drawn, and whether anything in it is no number; names stand beside it
     aggregate = ("max",) if panel.layered else metric_service.AGGREGATES
+    points = asked.points // 2 if panel.layered else asked.points
     series = {
         metric: metric_service.series(
             session,
@@ -52,7 +53,7 @@ def figure(session: Session, run_id: str, slug: str, asked: Request, marks: tupl
             metric,
             from_step=asked.first,
             to_step=asked.last,
-            points=min(asked.points, max(MIN_POINTS, MAX_VALUES // measured[metric].width)),
+            points=min(points, max(MIN_POINTS, MAX_VALUES // measured[metric].width)),
             aggregate=aggregate,
         )
         for metric in panel.metrics

@@ -10,6 +10,7 @@
   const AT_ONCE = 8;
   const config = { displayModeBar: false, responsive: false, doubleClick: false, showTips: false };
   let timer = null;
+  let drawn = performance.now();
 
   // What a measurement on demand found does not change with the steps that follow.
   const isStill = (panel) => panel.dataset.still !== undefined;
@@ -115,11 +116,12 @@
 
   function drawVisible() {
     timer = null;
+    drawn = performance.now();
     draw(...visible);
   }
 
   function later() {
-    if (timer === null) timer = setTimeout(drawVisible, PAUSE);
+    if (timer === null) timer = setTimeout(drawVisible, Math.max(0, drawn + PAUSE - performance.now()));
   }
 
   const sight = new IntersectionObserver((entries) => {

@@ -6,6 +6,7 @@
   const announcer = document.querySelector("#announcer");
   const PAUSE = 800; // milliseconds between two fetches of the fragment
   let timer = null;
+  let fetched = performance.now();
   let fetching = false;
   let again = false;
 
@@ -56,6 +57,7 @@
       return;
     }
     fetching = true;
+    fetched = performance.now();
     try {
       const answer = await fetch(region.dataset.fragment, { headers: { Accept: "text/html" } });
       if (answer.ok) merge(await answer.text());
@@ -69,7 +71,7 @@
   }
 
   function soon() {
-    if (timer === null) timer = setTimeout(refresh, PAUSE);
+    if (timer === null) timer = setTimeout(refresh, Math.max(0, fetched + PAUSE - performance.now()));
   }
 
   function ages() {

@@ -1,6 +1,7 @@
 """Every page answers, says what is so, and escapes what users gave."""
 
 import base64
+import hashlib
 import re
 
 import httpx
@@ -164,7 +165,7 @@ def test_the_run_page_shows_the_newest_numbers_panels_and_downloads(client, atta
     assert 'id="panel-sharpness"' not in text
     assert f"/v1/runs/{attached}/metrics/my.own?format=parquet" in text
     assert "attached from outside" in text
-    assert "/static/plotly-" in text
+    assert "/static/vendor/plotly-" in text
 
 
 def test_a_queued_run_shows_the_panels_that_its_spec_promises(client):
@@ -298,7 +299,7 @@ def test_the_catalogue_lists_every_registry(client):
     assert not missing
 
 
-def test_static_files_are_versioned_and_plotly_is_served_from_its_package(client):
+def test_static_files_are_versioned_and_plotly_is_served_as_its_makers_published_it(client):
     text = page(client, "/")
     for address in re.findall(r'(?:src|href)="(/static/[^"]+)"', text):
         answer = client.get(address)
@@ -307,5 +308,7 @@ def test_static_files_are_versioned_and_plotly_is_served_from_its_package(client
     script = client.get(plotly.URL)
     assert script.headers["content-encoding"] == "gzip"
     assert "immutable" in script.headers["cache-control"]
-    assert len(script.content) > 4_000_000
+    published = "79542150855a52c567260e3137095dbe2b744e6d702a5cabe67da246942fba7a"
+    assert hashlib.sha256(script.content).hexdigest() == published
+    assert f"v{plotly.VERSION}\n".encode() in script.content[:100]
     assert client.get(plotly.URL, headers={"Accept-Encoding": "identity"}).content == script.content
