@@ -21,12 +21,14 @@ class Grid(NamedTuple):
 
     Attributes:
         names: of the rows, in depth order, the first layer first; a group of layers is named by its first and last.
+        labels: the same as short as beside the map; a group's is its first layer's.
         steps: (n,). values: (rows, n) largest finite value, NaN where there is none.
         broken: (rows, n) whether a NaN or infinity is among them.
         per_row: layers behind one row. things: what the layers are, in plural.
     """
 
     names: list[str]
+    labels: list[str]
     steps: npt.NDArray[np.int64]
     values: Float32Array
     broken: npt.NDArray[np.bool_]
@@ -49,6 +51,7 @@ def grid_of(series: Series, max_rows: int = MAX_ROWS) -> Grid:
         broken = np.logical_or.reduceat(broken, starts, axis=1)
     return Grid(
         names=[_group_name(series.names[start : start + per_row]) for start in starts],
+        labels=[shortened(series.names[start]) for start in starts],
         steps=series.steps,
         values=np.where(np.isfinite(peaks), peaks, np.nan).astype(np.float32).T,
         broken=broken.T,
@@ -107,8 +110,7 @@ def figure_of(grid: Grid, options: Options, *, log: bool, quantity: str, percent
 def _layout(grid: Grid, rows: list[str], options: Options) -> dict[str, Any]:
     colours = PALETTES[options.theme]
     layout = base_layout(options)
-    labels = [shortened(name) for name in grid.names]
-    left = 12 + CHARACTER * max(map(len, labels))
+    left = 12 + CHARACTER * max(map(len, grid.labels))
     layout["margin"] = {"l": round(left), "r": 48, "t": 10, "b": 26, "autoexpand": False}
     layout["xaxis"] |= {"showgrid": False}
     every = max(1, -(-len(rows) // 16))
@@ -124,7 +126,7 @@ def _layout(grid: Grid, rows: list[str], options: Options) -> dict[str, Any]:
             "tickfont": {"size": 10, "color": colours.muted},
             "tickmode": "array",
             "tickvals": rows[::every],
-            "ticktext": [safe(label) for label in labels[::every]],
+            "ticktext": [safe(label) for label in grid.labels[::every]],
         },
     }
     return layout
@@ -133,7 +135,7 @@ def _layout(grid: Grid, rows: list[str], options: Options) -> dict[str, Any]:
 def coloured(values: Float32Array, log: bool, percent: bool) -> tuple[Float32Array, dict[str, Any]]:
     """What the colours stand for, and the labels of their bar. On a log scale, zeros take the smallest colour."""
     if not log:
-        return typed(values), {"tickformat": ".0%" if percent else ".2~g", "nticks": 5}
+        return typed(values), {"tickformat": ".0%" if percent else f".{_digits(values)}~g", "nticks": 5}
     positive = values[np.isfinite(values) & (values > 0)]
     if not len(positive):
         return typed(np.where(np.isfinite(values), np.float32(0), np.float32("nan"))), {
@@ -144,6 +146,13 @@ def coloured(values: Float32Array, log: bool, percent: bool) -> tuple[Float32Arr
     shown = np.log10(np.where(np.isfinite(values), np.maximum(values, floor), np.nan)).astype(np.float32)
     ticks = _ticks(float(np.log10(floor)), float(np.log10(float(positive.max()))))
     return shown, {"tickvals": list(ticks), "ticktext": list(ticks.values())}
+
+
+def _digits(values: Float32Array) -> int:
+    """As many as tell the marks of a colour bar from one another."""
+    finite = values[np.isfinite(values)]
+    span = float(finite.max() - finite.min()) if len(finite) else 0.0
+    return 2 if not span else int(np.clip(1 + np.ceil(np.log10(4 * float(np.abs(finite).max()) / span)), 2, 6))
 
 
 def _ticks(low: float, high: float) -> dict[float, str]:

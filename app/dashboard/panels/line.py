@@ -140,7 +140,7 @@ def figure_of(
             "zeroline": False,
             "fixedrange": True,
             "nticks": 6,
-            **(_log_ticks(lines) if log else {}),
+            **(_log_ticks(lines) if log else _range_of_one(lines)),
         },
         "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
     }
@@ -199,6 +199,14 @@ def _log_ticks(lines: list[tuple[Line, str, str]]) -> dict[str, Any]:
         ticks = _round_numbers(low, high)
     every = max(1, -(-len(ticks) // 6))
     return {"tickvals": ticks[::every], "ticktext": [f"{tick:.3g}".replace("e-0", "e-") for tick in ticks[::every]]}
+
+
+def _range_of_one(lines: list[tuple[Line, str, str]]) -> dict[str, Any]:
+    """From zero to twice the value where there is no other: plotly would show one more and one less of it."""
+    values = np.concatenate([part[np.isfinite(part)] for line, _, _ in lines for part in _drawn(line)])
+    if not len(values) or values.min() != values.max() or values[0] == 0:
+        return {}
+    return {"range": sorted((0.0, 2.0 * float(values[0])))}
 
 
 def _round_numbers(low: float, high: float) -> list[float]:

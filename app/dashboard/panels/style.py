@@ -37,7 +37,7 @@ PALETTES: dict[Theme, Palette] = {
         warning="#9c5c00",
         info="#4a6a8a",
         nonfinite="#e6007e",
-        scale=("#f1f5fb", "#c5d9ee", "#8cb8dc", "#4f90c6", "#2667a9", "#163f7c", "#0b1f47"),
+        scale=("#e6eef8", "#c5d9ee", "#8cb8dc", "#4f90c6", "#2667a9", "#163f7c", "#0b1f47"),
     ),
     "dark": Palette(
         text="#e8ebf0",
@@ -49,7 +49,7 @@ PALETTES: dict[Theme, Palette] = {
         warning="#e9b44c",
         info="#8fb3d9",
         nonfinite="#ff4fa8",
-        scale=("#16202f", "#1d3557", "#235287", "#2f76b5", "#5a9fd4", "#9cc9ea", "#e8f4ff"),
+        scale=("#1a2a40", "#1d3557", "#235287", "#2f76b5", "#5a9fd4", "#9cc9ea", "#e8f4ff"),
     ),
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.dashboard.panels.generic import generic_panel
-from app.dashboard.panels.grid import figure_of, grid_of, shortened
+from app.dashboard.panels.grid import coloured, figure_of, grid_of, shortened
 from app.dashboard.panels.registry import Options
 from app.series import Series
 from gyrostat.wire.values import ABSENT
@@ -54,7 +54,16 @@ def test_ten_thousand_layers_become_at_most_two_hundred_rows_by_their_largest_va
     assert grid.broken[199, 1]
     assert np.allclose(grid.values[0], values[:, :50].max(axis=1))
     assert grid.names[0] == "layer0 … layer49"
+    assert grid.labels[:2] == ["layer0", "layer50"]
     assert "each row shows the largest value of 50" in figure_of(grid, OPTIONS, log=True, quantity="Norm").note
+
+
+@pytest.mark.parametrize(("low", "high", "digits"), [(0, 1, 2), (9e-4, 1.12e-3, 3), (1.0, 1.001, 5), (3, 3, 2)])
+def test_marks_of_a_colour_bar_have_digits_that_tell_them_apart(low, high, digits):
+    _, bar = coloured(np.float32([[low, high]]), False, False)
+    assert bar["tickformat"] == f".{digits}~g"
+    marks = {f"{mark:.{digits}g}" for mark in np.linspace(low, high, 5)}
+    assert len(marks) == (5 if high > low else 1)
 
 
 def test_a_last_group_may_be_smaller():

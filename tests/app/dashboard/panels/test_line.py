@@ -112,3 +112,12 @@ def test_only_nan_is_drawn_as_markers_alone():
     figure = curves({"loss.train": series([np.nan, np.nan])}, OPTIONS, {"loss.train": "train"}, log=True)
     assert figure.summary == "train: no finite value."
     assert [trace["x"] for trace in figure.data if trace.get("name") == "NaN"] == [[0, 10]]
+
+
+@pytest.mark.parametrize(("value", "range_"), [(0.05, [0.0, 0.1]), (-2.0, [-4.0, 0.0]), (0.0, None)])
+def test_a_curve_of_one_value_is_drawn_between_zero_and_twice_it(value, range_):
+    line = line_of(series([value] * 3), "rate")
+    axis = figure_of([(line, "#000000", "solid")], OPTIONS, log=False).layout["yaxis"]
+    assert axis.get("range") == (None if range_ is None else pytest.approx(range_))
+    other = figure_of([(line_of(series([1, 2]), "rate"), "#000000", "solid")], OPTIONS, log=False).layout["yaxis"]
+    assert "range" not in other
