@@ -50,8 +50,9 @@ class Curvature(Probe):
     Over all trainable parameters. The graph of the gradient is built once a measurement, and each product with it
     serves all: that with the gradient is the curvature along it, and the first vector of the basis in which eigenvalues
     are looked for; what this basis tells is exact in the trace, and known of the preconditioned Hessian too; that with
-    random signs is the rest of the trace, parameter by parameter, and the next measurement's random direction, in which
-    the large eigenvalues that the basis did not hold stand out already, so that one which overtakes is seen.
+    random signs is the rest of the trace, parameter by parameter, and a random direction in which the large eigenvalues
+    that the basis did not hold stand out already. It goes into a guard vector, along which every third measurement
+    looks, so that an eigenvalue which overtakes is seen.
 
     Parameters must lie on one device. This probe waits for the device, a few times a product, and needs memory for one
     forward and two backward passes of the batch, and for the basis.
