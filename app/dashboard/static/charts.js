@@ -81,10 +81,13 @@
   }
 
   async function fetched(url) {
-    const answer = await fetch(url);
+    const asked = fetch(url);
+    const library = window.gyrostatPlotly();
+    library.catch(() => {}); // it is told of below, unless the data fails first
+    const answer = await asked;
     const content = await answer.json();
     if (!answer.ok) throw new Error(content.detail || `The service answered ${answer.status}.`);
-    await window.gyrostatPlotly;
+    await library;
     return content;
   }
 
