@@ -48,9 +48,16 @@ class Variant:
 
     points: int
     turn: Callable[[], Cost]
-    place: Path | None = None
-    """Where what is stored can be weighed, of another than ours."""
+    size: Callable[[], int] | None = None
+    """Bytes of what the last turn has stored, of another than ours."""
     costs: list[Cost] = field(default_factory=list)
+    stored: int | None = None
+    """Bytes after the last turn."""
+
+    def take_turn(self) -> None:
+        """Stores the points once more."""
+        self.costs.append(self.turn())
+        self.stored = self.size() if self.size else None
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -76,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
             variants |= dict(_others(folder, options.steps)) | dict(_peers(folder, options.steps, options.peers))
             for _ in range(options.rounds):
                 for variant in variants.values():
-                    variant.costs.append(variant.turn())
+                    variant.take_turn()
         print(_table(options, variants))
         points = sum(variant.points * len(variant.costs) for variant in stored)
         print(_sizes(folder / "ours" / "gyrostat.sqlite", points))
@@ -113,7 +120,10 @@ def _on_postgresql(folder: Path, steps: int, stack: ExitStack) -> Iterator[tuple
     made = bodies.batches(steps, LARGE, bodies.UNWATCHED)
     packed = [codec.encode_msgpack(batch) for batch in made]
     send = partial(backend.store, packed, codec.MSGPACK, bodies.layout(bodies.UNWATCHED))
-    yield f"ours on PostgreSQL, {LARGE} frames a batch", Variant(sum(batch.num_points for batch in made), send)
+    points = sum(batch.num_points for batch in made)
+    yield f"ours on PostgreSQL, {LARGE} frames a batch", Variant(points, send)
+    send, size = partial(others.postgresql_rows, server.url, made), partial(others.postgresql_size, server.url)
+    yield f"PostgreSQL, COPY of a row a point, {LARGE} frames a batch", Variant(points, send, size)
 
 
 def _others(folder: Path, steps: int) -> Iterator[tuple[str, Variant]]:
@@ -122,20 +132,24 @@ def _others(folder: Path, steps: int) -> Iterator[tuple[str, Variant]]:
     for name, writer in others.WRITERS.items():
         place = folder / writer.__name__
         turn = partial(others.cost, writer, place, made, packed)
-        yield f"{name}, {LARGE} frames a batch", Variant(sum(batch.num_points for batch in made), turn, place)
+        yield (
+            f"{name}, {LARGE} frames a batch",
+            Variant(sum(batch.num_points for batch in made), turn, partial(_bytes, place)),
+        )
 
 
 def _peers(folder: Path, steps: int, packages: Path | None) -> Iterator[tuple[str, Variant]]:
     for peer in peers.available(packages):
         place, taken = folder / peer.package, min(steps, peer.most_steps)
+        size = partial(_bytes, place)
         name = peer.title if taken == steps else f"{peer.title}, the first {taken} steps"
-        yield name, Variant(POINTS_A_STEP * taken, partial(peers.written, peer, packages, place, taken), place)
+        yield name, Variant(POINTS_A_STEP * taken, partial(peers.written, peer, packages, place, taken), size)
 
 
 def _table(options: argparse.Namespace, variants: dict[str, Variant]) -> str:
     by_clock = {name: _rate(one, [cost.seconds for cost in one.costs]) for name, one in variants.items()}
     by_cpu = {name: _rate(one, [cost.cpu_seconds for cost in one.costs]) for name, one in variants.items()}
-    sizes = {name: f"{_bytes(one.place) / one.points:.2f}" if one.place else "" for name, one in variants.items()}
+    sizes = {name: f"{one.stored / one.points:.2f}" if one.stored else "" for name, one in variants.items()}
     columns = {
         "points/s": by_clock,
         "points a CPU second": by_cpu,

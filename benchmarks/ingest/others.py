@@ -1,4 +1,4 @@
-"""The same values written by hand: into SQLite, and into a file."""
+"""The same values written by hand: into SQLite, PostgreSQL and a file."""
 
 import os
 import shutil
@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+
+import psycopg
 
 from benchmarks.ingest.ours import Cost
 from gyrostat.wire.frame import Batch
@@ -59,6 +61,35 @@ def file_append(place: Path, _: Sequence[Batch], bodies: Sequence[bytes]) -> Non
             file.write(body)
             file.flush()
             os.fsync(file.fileno())
+
+
+def postgresql_rows(url: str, batches: Sequence[Batch]) -> Cost:
+    """Step, metric, layer and value in each row, by COPY, with the key that reading needs; a commit a batch.
+
+    The CPU time is this process's: what the server takes is not in it.
+    """
+    with psycopg.connect(url) as database:
+        database.execute("DROP TABLE IF EXISTS v")
+        database.execute("CREATE TABLE v (m INT, l INT, s INT, x REAL, PRIMARY KEY (m, l, s))")
+        database.commit()
+        cpu, began = time.process_time(), time.perf_counter()
+        for batch in batches:
+            with database.cursor().copy("COPY v FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types(["int4", "int4", "int4", "float4"])
+                for metric, column in enumerate(batch.columns):
+                    for step, row in zip(batch.steps.tolist(), column.values.tolist(), strict=True):
+                        for layer, value in enumerate(row):
+                            copy.write_row((metric, layer, step, value))
+            database.commit()
+        return Cost(time.perf_counter() - began, time.process_time() - cpu)
+
+
+def postgresql_size(url: str) -> int:
+    """Bytes of the table and its key."""
+    with psycopg.connect(url) as database:
+        found = database.execute("SELECT pg_total_relation_size('v')").fetchone()
+    assert found is not None
+    return int(found[0])
 
 
 @contextmanager

@@ -44,7 +44,7 @@ PEERS = (
     Peer("duckdb", "DuckDB, a row a point", "duckdb_rows", 1000, 10),
     Peer("trackio", "trackio, local", "trackio_local", 1000, 10),
     Peer("tensorboard", "TensorBoard", "tensorboard_events", 50, 1),
-    Peer("aim", "Aim", "aim_runs", 30, 1),
+    Peer("aim", "Aim", "aim_runs", 20, 1),
     Peer("mlflow", "MLflow server on SQLite", "mlflow_server", 20, 1),
 )
 READ_STEPS = 1000
