@@ -26,7 +26,7 @@ from gyrostat.wire.values import ABSENT, Float32Array
 
 BODIES_A_QUERY = 200
 BLOCKS = "blocks"
-REMEMBERED_BYTES = 64 << 20
+REMEMBERED_BYTES, REMEMBERED_SECONDS = 64 << 20, 120
 _OBJECTS_BYTES = 2048
 """Of what holds a block's arrays in memory, about."""
 END = np.iinfo(np.int64).max
@@ -266,7 +266,8 @@ def _of_columns(block: LevelBlock, columns: npt.NDArray[np.int64]) -> LevelBlock
 
 def remembered(limit: int = REMEMBERED_BYTES) -> "Recent[Hashable, LevelBlock]":
     """What sessions that only read remember of blocks, for their `info` under BLOCKS; at most `limit` bytes."""
-    return Recent(limit, _size)
+    # not until the room is needed: of a run that is written, most blocks are replaced by larger ones, and asked no more
+    return Recent(limit, _size, seconds=REMEMBERED_SECONDS)
 
 
 def _size(block: LevelBlock) -> int:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache, TTLCache
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -15,10 +15,13 @@ class Recent(Generic[K, V]):
 
     Args:
         limit: sum of `size` over what is kept. size: of one thing; 1 by itself.
+        seconds: for how long a thing is kept; None: until its room is needed.
     """
 
-    def __init__(self, limit: int, size: Callable[[V], int] = lambda _: 1) -> None:
-        self._kept: LRUCache[K, V] = LRUCache(limit, getsizeof=size)
+    def __init__(self, limit: int, size: Callable[[V], int] = lambda _: 1, *, seconds: float | None = None) -> None:
+        self._kept: Cache[K, V] = (
+            LRUCache(limit, getsizeof=size) if seconds is None else TTLCache(limit, seconds, getsizeof=size)
+        )
         self._lock = threading.Lock()
         self._size = size
         self._limit = limit
