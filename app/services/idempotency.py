@@ -13,8 +13,9 @@ from app.errors import Invalid
 from app.storage import idempotency
 from app.storage.database import Session
 
-KEPT = timedelta(hours=24)
-"""How long an answer is given again."""
+KEPT = timedelta(days=30)
+"""How long an answer is given again. Between a create whose answer got lost and the next one a laptop may sleep, or a
+clock be put right: a second run would be made."""
 
 
 def once(

@@ -14,7 +14,7 @@ from app.storage import migrate
 from app.storage.database import Database
 from gyrostat.wire import codec
 from gyrostat.wire.frame import Batch, Column
-from tests.end_to_end.service import Service
+from tests.end_to_end.service import Service, eventually
 from tests.faults import disks
 from tests.faults.schedule import Fault
 from tests.faults.stage import WITHIN, Stage
@@ -158,6 +158,10 @@ def _database_full(stage: Stage, fault: Fault) -> None:
 
 def _spool_disk_full(stage: Stage, fault: Fault) -> None:
     stuffed = [actor.disk for actor in stage.actors if actor.disk is not None]
+    for actor in stage.actors:
+        if actor.disk is not None:
+            # where no spool can be made, a training says so and does not begin
+            eventually((actor.spool / "producer").exists, within=WITHIN)
     for disk in stuffed:
         disks.fill(disk)
     time.sleep(fault.amount if stuffed else 0)
