@@ -28,8 +28,8 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=128,
         pattern=PRINTABLE,
-        description="Repeating a request with the same key and body within 30 days gives the same answer and makes nothing "
-        "twice",
+        description="Repeating a request with the same key and body within 30 days gives the same answer and makes "
+        "nothing twice",
         examples=["nightly-2026-03-14"],
     ),
 ]
