@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.storage import alerts as alert_repository
 from app.storage import events as event_repository
 from app.storage.database import Database
 from app.storage.tables import Event
@@ -65,6 +66,7 @@ class Subscription:
 class _Look:
     events: list[Notice]
     marks: dict[str, tuple[int, int]]
+    open_alerts: int
 
 
 class Hub:
@@ -81,7 +83,7 @@ class Hub:
         self._recent: deque[Notice] = deque()
         self._start = self._position = 0  # every event in (start, position] is in `recent`
         self._marks: dict[str, tuple[int, int]] = {}
-        self._alert = 0
+        self._open_alerts = 0
         self._gaps: dict[int, float] = {}
 
     @property
@@ -90,13 +92,13 @@ class Hub:
         return len(self._subscriptions)
 
     def mark(self, run: str) -> tuple[int, int, int] | None:
-        """A run's revision and step, and the newest alert of all runs, as listeners know them; None where none listens.
+        """A run's revision and step, and the open alerts of all runs, as listeners know them; None where none listens.
 
         Costs the database nothing. Who was told of a change and asks then finds this one, or a later one. Callable from
         any thread.
         """
         mark = self._marks.get(run) if self._ready.is_set() and not self._closed else None
-        return None if mark is None else (*mark, self._alert)
+        return None if mark is None else (*mark, self._open_alerts)
 
     def wake(self) -> None:
         """Something was written: look now. Callable from any thread."""
@@ -164,8 +166,9 @@ class Hub:
         with database.read() as session:
             events = event_repository.after(session, position, limit=PAGE)
             marks = event_repository.marks(session, watched, active=everything)
+            open_alerts = alert_repository.num_open(session)
         settled = list(events) if database.is_sqlite else self._before_gap(events, position)
-        return _Look(events=[notice_of(event) for event in settled], marks=marks)
+        return _Look(events=[notice_of(event) for event in settled], marks=marks, open_alerts=open_alerts)
 
     def _before_gap(self, events: Sequence[Event], position: int) -> list[Event]:
         """The events up to a number that may still be committed."""
@@ -185,14 +188,12 @@ class Hub:
         for notice in look.events:
             self._recent.append(notice)
             self._position = notice.id or self._position
-            if notice.kind == "alert":
-                self._alert = self._position
         while len(self._recent) > RECENT_EVENTS:
             self._start = self._recent.popleft().id or self._start
         moved = [run for run, mark in look.marks.items() if self._marks.get(run, mark) != mark]
         for subscription in self._subscriptions:
             self._tell(subscription, look, moved, watched)
-        self._marks = look.marks
+        self._marks, self._open_alerts = look.marks, look.open_alerts
         if any(notice.kind == "state" and notice.data.get("new") == "queued" for notice in look.events):
             for watcher in self._queue_watchers:
                 watcher.set()

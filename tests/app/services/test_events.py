@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from app.services import events, runs
+from app.services import alerting, events, runs
 from app.services.events import Hub, Notice
 from app.storage import events as event_repository
 from app.storage import runs as run_repository
@@ -129,6 +129,32 @@ def test_new_measurements_are_told_without_an_id_and_coalesced(sqlite_database: 
             (notice,) = await first
             assert (notice.id, notice.kind, notice.data["step"] % 10) == (None, "frames", 0)
             assert set(notice.data) == {"run", "step", "revision"}
+
+    with_hub(sqlite_database, scene)
+
+
+def test_an_alert_that_opened_while_nobody_listened_is_in_the_mark(sqlite_database: Database) -> None:
+    watched, other = start(sqlite_database).id, start(sqlite_database).id
+
+    def open_alert(session: Session) -> None:
+        run = run_repository.locked(session, other)
+        assert run is not None
+        alerting.raise_external(session, run, "worker_lost", "It fell silent.", None, at(1))
+
+    async def scene(hub: Hub) -> None:
+        marks = []
+        for _ in range(2):
+            listening = asyncio.ensure_future(some(hub.listen(sqlite_database, run=watched, last=None), 1))
+            while (mark := hub.mark(watched)) is None:
+                await asyncio.sleep(0.02)
+            marks.append(mark)
+            listening.cancel()
+            while hub.mark(watched) is not None:
+                await asyncio.sleep(0.02)
+            if len(marks) == 1:
+                await asyncio.to_thread(sqlite_database.write, open_alert)
+        assert marks[0][:2] == marks[1][:2]
+        assert [mark[2] for mark in marks] == [0, 1]
 
     with_hub(sqlite_database, scene)
 
