@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from app.series import Rows, joined
@@ -154,6 +154,7 @@ _DUE = (
     .limit(bindparam("limit"))
 )
 _OF_GROUP = and_(*(column == bindparam(f"of_{column.name}") for column in _KEY))
+_ABOVE_GROUP = and_(*(column == bindparam(f"of_{column.name}") + int(column is _block.c.level) for column in _KEY))
 _SMALL = (
     select(_block.c.id, _block.c.rows * _block.c.width)
     .where(_OF_GROUP, _block.c.sealed.is_(False))
@@ -166,14 +167,14 @@ _BODIES = (
     .order_by(_block.c.id)
 )
 # among the newest by their first steps: to look at all of them would cost more the longer the run is
-_SEALED_LAST = (
-    select(_block.c.last_step)
-    .where(_OF_GROUP, _block.c.sealed.is_(True))
-    .order_by(_block.c.first_step.desc())
-    .limit(64)
-    .subquery()
+_SEALED_LAST, _SUMMED_LAST = (
+    select(_block.c.last_step).where(where).order_by(_block.c.first_step.desc()).limit(64).subquery()
+    for where in (and_(_OF_GROUP, _block.c.sealed.is_(True)), _ABOVE_GROUP)
 )
-_SEALED_TO = select(func.max(_SEALED_LAST.c.last_step))
+# of a thinned run, sealed blocks are gone: what was made of them tells how far they went
+_SEALED_TO = select(
+    func.max(union_all(select(_SEALED_LAST.c.last_step), select(_SUMMED_LAST.c.last_step)).subquery().c.last_step)
+)
 _ENDS = select(func.max(_block.c.last_step)).where(_block.c.id.in_(bindparam("ids", expanding=True)))
 _RUN_OF = select(_metric.c.run_id).where(_metric.c.id == bindparam("of_metric_id"))
 _HOLD_RUN = select(_run.c.id).where(_run.c.id == bindparam("of_run")).with_for_update()

@@ -192,6 +192,22 @@ def test_what_comes_late_is_shown_and_is_given_up_when_it_has_been_summed_up(run
     check(read(run.database), grown, last=STEPS + 2 * FULL - 1)
 
 
+def test_what_comes_late_from_amid_what_was_given_up_is_not_summed_up_with_what_is_new(database: Database) -> None:
+    sender = start(database)
+    late = sender.batch(np.arange(500, 505), {SCALAR: np.full(5, 99)})
+    sender.frames(np.r_[0:500, 505:1029], {SCALAR: np.ones(FULL)})
+    merged(database)
+    end(database)
+    assert thin(database) > 0
+    sender.send(late)
+    sender.frames(np.arange(1029, 2060), {SCALAR: np.ones(1031)})
+    merged(database)
+    with database.read() as session:
+        found = metrics.series(session, "r1", SCALAR)
+    assert found.maximum[found.steps == 504].tolist() == [[99]]
+    assert found.maximum[found.steps > 504].max() == 1
+
+
 def test_a_short_run_stays_as_it_was_measured(database: Database) -> None:
     values = values_of(0, 300)
     start(database, names=NAMES).frames(np.arange(300), {VECTOR: values})
