@@ -21,14 +21,14 @@ class TwiceDifferentiable(TorchFunctionMode):
     double backward forms one of them, that with the kernel's cotangent, as a convolution with a kernel as large as the
     image, which on a CPU takes some three times as long; here all six are such as forward and backward passes are made
     of. Values are the same but for rounding. What is not plain is left to torch: transposed convolutions, padding by
-    name, samples without a batch, other kinds of tensors, autocast, forward mode, transforms of `torch.func`. A third
-    derivative is refused.
+    name, samples without a batch, other kinds of tensors, autocast, forward mode, transforms of `torch.func`, what is
+    compiled. A third derivative is refused.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Replaces the functions that modules call."""
         kwargs = kwargs or {}
-        if func in _DIMENSIONS:
+        if func in _DIMENSIONS and not torch.compiler.is_compiling():
             plain = _plain(_DIMENSIONS[func], *args, **kwargs)
             if plain is not None:
                 return _Convolution.apply(*plain)  # type: ignore[no-untyped-call]

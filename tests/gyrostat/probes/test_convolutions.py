@@ -95,6 +95,16 @@ def test_what_it_is_not_for_is_left_to_torch() -> None:
             assert F.conv2d(image, kernel).dtype == torch.bfloat16
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of torch.compile itself
+def test_modules_that_are_compiled_keep_their_graph() -> None:
+    torch.manual_seed(0)
+    model, x = Between(nn.Conv2d(3, 4, 3), 3).double(), torch.randn(2, 3, 5, 5, dtype=torch.float64)
+    expected = product(model, x, nullcontext())
+    model.layer.compile(backend="eager")
+    for own, theirs in zip(product(model, x, TwiceDifferentiable()), expected, strict=True):
+        torch.testing.assert_close(own, theirs)
+
+
 def test_values_and_gradients_are_bit_for_bit_those_of_torch_in_float32() -> None:
     torch.manual_seed(0)
     model = Between(nn.Conv2d(3, 8, 3, padding=1), 3)
