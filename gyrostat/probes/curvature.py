@@ -145,7 +145,7 @@ class Curvature(Probe):
     ) -> tuple[list[float], list[float]]:
         """So many eigenvalues, falling, as there are, and their relative residuals; of what is not finite one NaN."""
         try:
-            for start in starts:
+            for start in starts[: max(1, most - space.products)]:
                 space.extend(start)
             errors = self._refined(space, most, count)
             # a basis that is too small for so many, and invariant

@@ -151,7 +151,7 @@ def coloured(values: Float32Array, log: bool, percent: bool) -> tuple[Float32Arr
 def _digits(values: Float32Array) -> int:
     """As many as tell the marks of a colour bar from one another."""
     finite = values[np.isfinite(values)]
-    span = float(finite.max() - finite.min()) if len(finite) else 0.0
+    span = float(finite.max()) - float(finite.min()) if len(finite) else 0.0
     return 2 if not span else int(np.clip(1 + np.ceil(np.log10(4 * float(np.abs(finite).max()) / span)), 2, 6))
 
 

@@ -364,6 +364,14 @@ def test_where_nothing_has_changed_a_measurement_takes_one_product_and_every_thi
         assert frame["curvature.sharpness"][0] == pytest.approx(9.0, rel=0.01)
 
 
+def test_a_measurement_takes_no_more_products_than_it_may_however_many_eigenvalues_it_goes_on_from(
+    sink: Any, only: Any
+) -> None:
+    model = Diagonal([9.0, 7.0, 4.0, 3.0, *np.linspace(-1, 1, 200)])
+    spent = products_of(sink, only("curvature", eigenvalues=6, max_products=3), model, 5)
+    assert max(spent) <= 3 + 2, "and one for the trace, one along what it showed"
+
+
 def test_the_largest_eigenvalues_go_on_from_the_last_ones(sink: Any, only: Any) -> None:
     model = Diagonal([9.0, 7.0, 4.0, 3.0, *np.linspace(-1, 1, 200)])
     settings = only("curvature", eigenvalues=4, max_products=60, trace_samples=0, along_gradient=False)

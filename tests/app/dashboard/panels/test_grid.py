@@ -58,7 +58,9 @@ def test_ten_thousand_layers_become_at_most_two_hundred_rows_by_their_largest_va
     assert "each row shows the largest value of 50" in figure_of(grid, OPTIONS, log=True, quantity="Norm").note
 
 
-@pytest.mark.parametrize(("low", "high", "digits"), [(0, 1, 2), (9e-4, 1.12e-3, 3), (1.0, 1.001, 5), (3, 3, 2)])
+@pytest.mark.parametrize(
+    ("low", "high", "digits"), [(0, 1, 2), (9e-4, 1.12e-3, 3), (1.0, 1.001, 5), (3, 3, 2), (-3e38, 3e38, 2)]
+)
 def test_marks_of_a_colour_bar_have_digits_that_tell_them_apart(low, high, digits):
     _, bar = coloured(np.float32([[low, high]]), False, False)
     assert bar["tickformat"] == f".{digits}~g"
