@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from app.errors import AppError, BadRequest, Invalid, MissingScope
 from gyrostat.spec.checks import Problem
@@ -121,12 +122,12 @@ _KINDS = {
 
 
 def _of_http(request: Request, error: HTTPException) -> Response:
-    detail = str(error.detail)
+    detail, headers = str(error.detail), dict(error.headers or {})
     if error.status_code == 404:
         detail = f"there is no {request.url.path} here; GET /openapi.json lists every route"
     elif error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "see GET /openapi.json")
-        detail = f"{request.method} is not for {request.url.path}; allowed: {allowed}"
+        headers["Allow"] = ", ".join(_allowed(request))
+        detail = f"{request.method} is not for {request.url.path}; allowed: {headers['Allow']}"
     kind = _KINDS.get(error.status_code, f"http-{error.status_code}")
     document = {
         "type": f"urn:gyrostat:problem:{kind}",
@@ -134,4 +135,13 @@ def _of_http(request: Request, error: HTTPException) -> Response:
         "status": error.status_code,
         "detail": detail,
     }
-    return _rendered(document, error.status_code, dict(error.headers or {}))
+    return _rendered(document, error.status_code, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes of the path; Starlette tells those of the first one alone."""
+    return [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]

@@ -65,7 +65,7 @@ class Client:
         self._token = token
         self._http = httpx.Client(
             base_url=self.server,
-            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=timeout,
             trust_env=not is_loopback(self.server),
         )

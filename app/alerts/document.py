@@ -29,7 +29,8 @@ change starts afresh. `POST /v1/rules:backtest` tells what a rule would have sai
 **Remedies** are changes to the spec (for a fork) or to the running training, in the order that evidence of trainers'
 practice and repair studies supports. What a run already has is not offered, and every patch is checked to make a valid
 spec. They are experiments: random search does as well as most repair tools (Kim et al., ICST 2023, arXiv 2301.11568),
-so when the fork has ended, the alert says whether it came back and whether the run ended better.
+so when the fork has ended, the alert says whether it came back and whether the run ended better. `POST
+/v1/alerts/{id}/remedies/{number}:apply` applies one; `number` counts the list of `GET /v1/alerts/{id}/remedies` from 0.
 """
 
 

@@ -378,7 +378,7 @@ def _rounded(rate: float) -> float:
 
 
 def _facts(case: Case) -> str:
-    return f"{case.alert.evidence[0].text[:1].upper()}{case.alert.evidence[0].text[1:]}." if case.alert.evidence else ""
+    return f"Seen: {case.alert.evidence[0].text}." if case.alert.evidence else ""
 
 
 def _healthy_norm(case: Case) -> float:

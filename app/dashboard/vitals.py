@@ -104,7 +104,7 @@ def _overhead(newest: Mapping[str, Newest], budget: float | None) -> Vital | Non
     if metric not in newest:
         return None
     value = newest[metric].value
-    sub = "no budget set" if budget is None else f"budget {formats.percent(budget)}"
+    sub = "of the training's time" if budget is None else f"budget {formats.percent(budget)}"
     tone = "neutral"
     if budget is not None:
         # the first second is given beside the budget; alarming is only what is well beyond both

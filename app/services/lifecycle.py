@@ -58,8 +58,9 @@ def transition(session: Session, run: Run, new: str, reason: str, now: datetime)
     session.flush()
     session.refresh(run, with_for_update=True)
     if new not in SUCCESSORS[run.state]:
-        allowed = ", ".join(sorted(SUCCESSORS[run.state])) or "nothing: it has ended; fork it to train on"
-        raise Conflict(f"run {run.id} is {run.state} and cannot become {new}; it can become {allowed}")
+        allowed = ", ".join(sorted(SUCCESSORS[run.state]))
+        mend = f"it can become {allowed}" if allowed else "it has ended; fork it to train on"
+        raise Conflict(f"run {run.id} is {run.state} and cannot become {new}; {mend}")
     old, run.state = run.state, new
     record(session, run, old, reason, now)
 

@@ -112,6 +112,8 @@ def found(session: Session, run_id: str) -> Run:
     """
     run = run_repository.get(session, run_id)
     if run is None:
+        if ":" in run_id:
+            raise NotFound(f"there is no run {run_id!r}; what stands after the colon is asked for by POST")
         raise NotFound(f"there is no run {run_id!r}; GET /v1/runs lists those there are")
     return run
 

@@ -35,6 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, SpoolInUse, ApiError, Transient, Permanent) as error:
         print("\n".join([f"gyrostat: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if (extra := _EXTRAS.get(error.name or "")) is None:
+            raise
+        print(f"gyrostat: this needs {error.name}: pip install 'gyrostat[{extra}]'", file=sys.stderr)
+        return 2
+
+
+_EXTRAS = {"pyarrow": "transfer", "tensorboardX": "transfer", "torch": "attach"}
+"""Package -> the extra that brings it."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -114,7 +114,7 @@ def backend(server: str, token: str | None) -> Iterator[Finding]:
     """Whether it answers, is of this version, can work, knows the token, and keeps the same time."""
     try:
         address = checked_server(server)
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         with httpx.Client(base_url=address, headers=headers, timeout=5, trust_env=not is_loopback(address)) as client:
             alive = client.get("/healthz")
             now = time.time()

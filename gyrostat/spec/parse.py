@@ -59,7 +59,7 @@ def described(error: ValidationError, model: Any) -> Iterator[Problem]:
             yield Problem(
                 path=path,
                 value=_shown(value) if kind != "missing" else None,
-                message=detail["msg"].removeprefix("Value error, "),
+                message=_MESSAGES.get(kind, detail["msg"].removeprefix("Value error, ")),
                 mend=_mend(detail, place),
             )
 
@@ -121,11 +121,15 @@ def _mend(detail: Any, place: _Place) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         known = sorted({name for model in place.models for name in model.model_fields})
-        return _nearest(str(place.path[-1]), known, otherwise="remove it; ") + f"known here: {', '.join(known)}"
+        name = str(place.path[-1])
+        if "spec" in known and name in RunSpec.model_fields:
+            return f"put it into `spec`; known here: {', '.join(known)}"
+        return _nearest(name, known, otherwise="remove it; ") + f"known here: {', '.join(known)}"
     if kind == "missing":
-        return "add it"
+        kinds = _kinds(place)
+        return "add it" + (f"; its kind is one of {', '.join(kinds)}" if kinds else "")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        kinds = [str(_kind(model)) for model in place.models if _kind(model) is not None]
+        kinds = _kinds(place)
         known_kinds = ", ".join(kinds) or str(context.get("expected_tags", "the documented kinds"))
         return _nearest(str(context.get("tag", "")), kinds) + f"use one of {known_kinds}"
     if kind == "literal_error":
@@ -134,11 +138,37 @@ def _mend(detail: Any, place: _Place) -> str:
     return f"use a value {' and '.join(bounds)}" if bounds else _BY_TYPE.get(kind, "see GET /v1/spec-schema")
 
 
+def _kinds(place: _Place) -> list[str]:
+    return [str(_kind(model)) for model in place.models if _kind(model) is not None]
+
+
 def _nearest(word: str, known: list[str], *, otherwise: str = "") -> str:
-    close = difflib.get_close_matches(word[:100], known, n=1)
+    elsewhere = _ELSEWHERE.get(word)
+    close = [elsewhere] if elsewhere in known else difflib.get_close_matches(word[:100], known, n=1)
     return f"did you mean {close[0]!r}? " if close else otherwise
 
 
+_ELSEWHERE = {
+    "betas": "beta1",
+    "bs": "batch_size",
+    "epochs": "steps",
+    "epsilon": "eps",
+    "hidden_size": "width",
+    "layers": "depth",
+    "lr": "learning_rate",
+    "max_steps": "steps",
+    "num_layers": "depth",
+    "wd": "weight_decay",
+}
+"""What other libraries call it, where that is spelt too differently to be near."""
+
+_MESSAGES = {
+    "extra_forbidden": "is not known here",
+    "missing": "is missing",
+    "union_tag_invalid": "is no kind known here",
+    "union_tag_not_found": "is missing",
+}
+"""What pydantic says in words of its own inside."""
 _BOUNDS = {
     "gt": "above",
     "ge": "of at least",

@@ -89,7 +89,7 @@ class HttpTransport:
 
     def __init__(self, server: str, *, token: str | None = None, timeout: float = 10.0) -> None:
         self._server = checked_server(server)
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout = timeout
         self._client: httpx.Client | None = None
 

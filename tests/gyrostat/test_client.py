@@ -259,6 +259,8 @@ def test_a_refusal_tells_status_title_and_detail(client: Client, service: Servic
         client.series("r0", "no.such")
     with Client(service.url) as nobody, pytest.raises(ApiError, match="send a token"):
         nobody.run("r0")
+    with Client(service.url, token="") as unset, pytest.raises(ApiError, match="send a token"):
+        unset.run("r0")
 
 
 def test_a_name_cannot_leave_its_route(client: Client) -> None:

@@ -117,11 +117,11 @@ def _breach(
     order = np.argsort(-values[found] if too_far else values[found], kind="stable")
     worst = found[order][: reading.MAX_NAMES]
     names = tuple(layers[i] for i in worst)
-    verb = "move by more than" if too_far else "move by less than"
+    verb, most = ("move by more than", "most") if too_far else ("move by less than", "least")
     end = "what they have learnt is overwritten" if too_far else "they hardly learn"
     summary = (
-        f"Since step {onset} {len(found)} of {len(layers)} weight matrices {verb} {limit:g} of their norm in a step, "
-        f"{reading.listed(names)} most ({values[worst[0]]:.2g} at step {step}): {end}."
+        f"Since step {onset}, {len(found)} of {len(layers)} weight matrices {verb} {limit:g} of their norm in a step, "
+        f"{most} of all {reading.listed(names)} ({values[worst[0]]:.2g} at step {step}): {end}."
     )
     evidence = tuple(
         Evidence(

@@ -138,10 +138,11 @@ def _is_vital(metric: str) -> bool:
 
 
 def facts(run: RunView) -> list[tuple[str, str]]:
-    """The spec in a few lines."""
+    """The spec in a few lines, and what somebody wrote about the run."""
     kept = [("Measurements", f"summaries since {run.thinned_at:%Y-%m-%d}")] if run.thinned_at else []
+    end = [*kept, ("Id", run.id), *([("Notes", run.notes)] if run.notes else [])]
     if run.spec is None:
-        return [("Source", "attached from outside"), *kept, ("Id", run.id)]
+        return [("Source", "attached from outside"), *end]
     spec = run.spec
     model, optimizer, schedule = spec["model"], spec["optimizer"], spec["schedule"]
     parts = [f"{model['depth']} × {model['width']}"] + [
@@ -157,7 +158,7 @@ def facts(run: RunView) -> list[tuple[str, str]]:
     ]
     if run.worker:
         listed.append(("Worker", run.worker + (f", attempt {run.attempt}" if run.attempt > 1 else "")))
-    return [*listed, *kept, ("Id", run.id)]
+    return [*listed, *end]
 
 
 def _optimizer(optimizer: Mapping[str, Any]) -> str:

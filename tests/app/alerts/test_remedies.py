@@ -92,7 +92,7 @@ def test_a_rate_far_too_large_is_made_smaller_first_also_live() -> None:
     assert first.patch == {"optimizer": {"learning_rate": pytest.approx(rate / 10)}}
     assert first.control == {"learning_rate_factor": 0.1}
     assert f"{rate:g}" in first.reason
-    assert "Loss.train was 90" in first.reason
+    assert "Seen: loss.train was 90" in first.reason
 
 
 def test_an_instability_of_the_early_steps_is_first_offered_warmup() -> None:

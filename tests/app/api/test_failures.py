@@ -46,13 +46,16 @@ def test_no_such_route(client: httpx.Client) -> None:
 
 def test_no_such_method(client: httpx.Client) -> None:
     answer = client.put("/v1/runs", json={})
-    assert "PUT" in str(problem(answer, 405, "method-not-allowed")["detail"])
-    assert answer.headers["allow"]
+    told = problem(answer, 405, "method-not-allowed")["detail"]
+    assert told == "PUT is not for /v1/runs; allowed: GET, POST"
+    assert answer.headers["allow"] == "GET, POST"
+    assert client.post("/v1/runs/nothing").headers["allow"] == "DELETE, GET, PATCH"
 
 
 def test_no_such_run(client: httpx.Client) -> None:
     problem(client.get("/v1/runs/nothing"), 404, "not-found")
     problem(client.get("/v1/runs/nothing/events"), 404, "not-found")
+    assert "by POST" in problem(client.get("/v1/runs/nothing:pause"), 404, "not-found")["detail"]
     problem(client.get("/v1/runs/%00"), 404, "not-found")
     problem(client.get("/v1/runs/" + "x" * 65), 422, "invalid")
 

@@ -55,6 +55,8 @@ def test_validation_lists_every_problem(client: httpx.Client) -> None:
     problems = {problem["path"]: problem["mend"] for problem in answer.json()["problems"]}
     assert set(problems) >= {"steps", "optimiser"}
     assert "did you mean 'optimizer'?" in problems["optimiser"]
+    bare = client.post("/v1/runs:validate", json={"task": broken["task"]})
+    assert bare.json()["problems"][0]["mend"].startswith("put it into `spec`; known here")
     unknown_rule = {**PRESETS["digits-mlp"].document, "rules": {"no_such_rule": {}}}
     answer = client.post("/v1/runs:validate", json={"spec": unknown_rule})
     assert answer.status_code == 422

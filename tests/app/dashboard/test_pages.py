@@ -181,6 +181,11 @@ def test_an_attached_run_without_frames_says_that_it_waits(client):
     assert "Nothing measured yet" in page(client, f"/runs/{start(client, attached=True)}")
 
 
+def test_notes_are_on_the_page_as_text(client):
+    text = page(client, f"/runs/{start(client, attached=True, notes='rate: 0.1<b>')}")
+    assert re.search(r"<dt>Notes</dt><dd[^>]*>rate: 0.1&lt;b&gt;</dd>", text)
+
+
 def test_a_panel_reads_as_many_points_as_it_is_wide_and_shows_every_nan(client, attached):
     figure = drawn(client, attached, "loss", points=40, theme="dark")
     curve = next(trace for trace in figure["data"] if trace.get("name") == "train")

@@ -35,7 +35,7 @@ def test_overhead_warns_only_well_beyond_its_budget():
     assert shown({"probe.total_overhead": 0.05}, budget=0.02)["overhead"].tone == "warning"
     assert shown({"probe.total_overhead": 0.05, "progress.seconds": 60.0}, budget=0.02)["overhead"].tone == "neutral"
     assert shown({"probe.total_overhead": 0.05, "progress.seconds": 600.0}, budget=0.02)["overhead"].tone == "warning"
-    assert shown({"probe.total_overhead": 0.5}, budget=None)["overhead"].sub == "no budget set"
+    assert shown({"probe.total_overhead": 0.5}, budget=None)["overhead"].sub == "of the training's time"
 
 
 def test_overhead_is_that_of_the_whole_run_not_of_its_last_report():

@@ -123,7 +123,8 @@ def test_an_unknown_kind_lists_those_there_are(changes: dict[str, Any], path: st
         ({"data": []}, "data", "an object"),
         ({"rules": {"loss": {"settings": {"factor": "2"}}}}, "rules.loss.settings.factor", "a number"),
         ({"rules": {"loss": {"severity": "bad"}}}, "rules.loss.severity", "'critical'"),
-        ({"task": {"kind": "classification"}}, "task.dataset", "add it"),
+        ({"task": {"kind": "classification"}}, "task.dataset", "add it; its kind is one of digits"),
+        ({"optimizer": {"kind": "sgd", "learning_rate": 0.1, "lr": 0.1}}, "optimizer.lr", "mean 'learning_rate'?"),
     ],
 )
 def test_a_wrong_type_or_value_says_what_to_write(changes: dict[str, Any], path: str, mend: str) -> None:
