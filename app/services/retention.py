@@ -65,8 +65,8 @@ def _thin(run_id: str, ids: Sequence[int], now: datetime, session: Session) -> i
         return 0
     if run.thinned_at is None:
         run.thinned_at = now
-        run.revision += 1
         _log.info("a run keeps summaries of what it measured, no more", extra={"run": run_id})
+    run.revision += 1  # each time: a range of steps that ends within a summed-up row is told by blocks that go now
     return discard.blocks(session, ids)
 
 

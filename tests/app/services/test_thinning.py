@@ -166,6 +166,18 @@ def test_a_row_lies_where_its_last_step_does_so_neighbouring_ranges_share_none(r
     np.testing.assert_array_equal(np.concatenate([low.steps, high.steps]), whole.steps)
 
 
+def test_whatever_changes_an_answer_changes_the_tag_that_it_is_kept_by(
+    run: Thinned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention.discard.full_raw, "__defaults__", (1,))
+    answers: dict[int, list[int]] = {}
+    while retention.thin_some(run.database, "r1", LATER):
+        with run.database.read() as session:
+            steps = [metrics.series(session, "r1", VECTOR, to_step=cut).steps[-1] for cut in range(500, STEPS, 500)]
+            assert answers.setdefault(metrics.revision(session, "r1"), steps) == steps
+    assert len({tuple(steps) for steps in answers.values()}) > 2
+
+
 def test_an_export_in_pieces_is_the_series(run: Thinned) -> None:
     thin(run.database)
     whole = read(run.database)
