@@ -298,6 +298,8 @@ def _finer(
     wanted = tuple(block.rows.planes)
     for index in np.flatnonzero(across):
         body = session.scalars(select(Block.body).where(Block.id == int(block.child[index]))).one_or_none()
+        if body is None and level > 1:
+            raise blocks.DamagedBlock(f"block {block.child[index]} is missing, and only rows as measured are given up")
         if body is None:  # given up, and its rows cannot be told apart any more
             if extent.first <= block.rows.last[index] <= extent.last:
                 yield block.rows.take(np.array([index]))
