@@ -111,7 +111,7 @@ def _overhead(newest: Mapping[str, Newest], budget: float | None) -> Vital | Non
         seconds = newest["progress.seconds"].value if "progress.seconds" in newest else math.inf
         tone = "warning" if value > 2 * budget + 1 / max(seconds, 1.0) else "neutral"
         if value > budget and tone == "neutral":
-            sub += " and 1 s once"
+            sub += " + 1 s"
     return Vital("overhead", "Probe overhead", formats.percent(value), sub, METRICS[metric].description, tone)
 
 

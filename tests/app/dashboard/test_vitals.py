@@ -34,7 +34,7 @@ def test_overhead_warns_only_well_beyond_its_budget():
     assert shown({"probe.total_overhead": 0.03}, budget=0.02)["overhead"].tone == "neutral"
     assert shown({"probe.total_overhead": 0.05}, budget=0.02)["overhead"].tone == "warning"
     short = shown({"probe.total_overhead": 0.05, "progress.seconds": 60.0}, budget=0.02)["overhead"]
-    assert (short.tone, short.sub) == ("neutral", "budget 2.0 % and 1 s once")
+    assert (short.tone, short.sub) == ("neutral", "budget 2.0 % + 1 s")
     assert shown({"probe.total_overhead": 0.05, "progress.seconds": 600.0}, budget=0.02)["overhead"].tone == "warning"
     assert shown({"probe.total_overhead": 0.5}, budget=None)["overhead"].sub == "of the training's time"
 
