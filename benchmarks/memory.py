@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
         began, held = time.monotonic(), list[float]()
         for mark in marks:
             time.sleep(max(0.0, began + 60 * mark - time.monotonic()))
-            held.append(backend.resident_bytes() / 2**20)
+            held.append(backend.memory() / 2**20)
             print(f"| {mark:.1f} | {held[-1]:.1f} |", flush=True)
             if failed:
                 raise RuntimeError("; ".join(failed))

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, event
 
 from app.__main__ import make_server
 from app.settings import AppSettings
+from benchmarks.ingest.ours import settled
 
 READY_SECONDS = 60
 
@@ -39,12 +40,9 @@ class Backend:
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
-    def settle(self, quiet_seconds: float = 1.5) -> None:
-        """Waits until nothing is left to merge, as is seen by its CPU time standing still."""
-        before, now = -1.0, self.cpu_seconds
-        while now - before > 0.05 * quiet_seconds:
-            time.sleep(quiet_seconds)
-            before, now = now, self.cpu_seconds
+    def settle(self) -> None:
+        """Waits until nothing is left to merge."""
+        settled(lambda: self.cpu_seconds)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,16 +80,8 @@ class Backend:
         return self._http.get(path).raise_for_status().text
 
     def settled(self, quiet_seconds: float = 1.5) -> float:
-        """Waits until nothing is left to merge, as is seen by its CPU time standing still; answers that."""
-        before, now = -1.0, self.cpu_seconds()
-        while now - before > 0.05 * quiet_seconds:
-            time.sleep(quiet_seconds)
-            before, now = now, self.cpu_seconds()
-        return now
-
-    def resident_bytes(self) -> int:
-        """What its process holds in memory."""
-        return int(self._watched.memory_info().rss)
+        """Waits until nothing is left to merge; answers its CPU time then."""
+        return settled(self.cpu_seconds, quiet_seconds)
 
     def close(self) -> None:
         """Ends it; an SQLite database is one file then."""
@@ -127,3 +119,12 @@ class Backend:
                 pass
             time.sleep(0.1)
         raise RuntimeError(f"the backend did not start: {self._log.read_text()[-2000:]}")
+
+
+def settled(cpu_seconds: Callable[[], float], quiet_seconds: float = 1.5) -> float:
+    """Waits until a backend has nothing left to merge, as is seen by its CPU time standing still; answers that."""
+    before, now = -1.0, cpu_seconds()
+    while now - before > 0.05 * quiet_seconds:
+        time.sleep(quiet_seconds)
+        before, now = now, cpu_seconds()
+    return now

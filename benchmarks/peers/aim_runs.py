@@ -7,12 +7,11 @@ from aim import Repo, Run
 from aim.sdk.index_manager import RepoIndexManager
 from aim.sdk.run import Context
 
-from benchmarks.ingest import bodies
 from benchmarks.peers import store
 from gyrostat.wire.frame import Batch
 
 
-class Store(store.Store):
+class Store(store.OneByOne):
     """A repository with one run."""
 
     def __init__(self, place: Path) -> None:
@@ -37,13 +36,6 @@ class Store(store.Store):
         repo = Repo(str(self._place))
         RepoIndexManager.get_index_manager(repo).index(self._name)  # as its server does; runs are not found before
         self._run = repo.get_run(self._name)
-
-    def series(self, turn: int) -> int:
-        return self._points(*store.asked(self._batches, turn))
-
-    def map(self, turn: int) -> int:
-        metric, _ = store.asked(self._batches, turn)
-        return sum(self._points(metric, layer) for layer in range(bodies.LAYERS))
 
     def newest(self, turn: int) -> int:
         found = self._run.collect_sequence_info(("metric",))["metric"]

@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from benchmarks.ingest import bodies
 from benchmarks.peers import store
 from gyrostat.wire.frame import Batch
 
@@ -20,7 +19,7 @@ SAMPLED = "/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval"
 """What its page asks: a history of one metric, thinned out by the server."""
 
 
-class Store(store.Store):
+class Store(store.OneByOne):
     """A server of one worker with one run."""
 
     def __init__(self, place: Path) -> None:
@@ -45,13 +44,6 @@ class Store(store.Store):
         if waiting:
             self._client.log_batch(self._run, waiting)
         self._batches = batches
-
-    def series(self, turn: int) -> int:
-        return self._points(*store.asked(self._batches, turn))
-
-    def map(self, turn: int) -> int:
-        metric, _ = store.asked(self._batches, turn)
-        return sum(self._points(metric, layer) for layer in range(bodies.LAYERS))
 
     def newest(self, turn: int) -> int:
         answer = json.loads(self._server.get(f"/api/2.0/mlflow/runs/get?run_id={self._run}"))

@@ -52,6 +52,23 @@ class Store(ABC):
         """Ends what runs."""
 
 
+class OneByOne(Store):
+    """A peer that is asked for one series after another; `write` leaves what it wrote in `_batches`."""
+
+    _batches: Sequence[Batch]
+
+    @abstractmethod
+    def _points(self, metric: str, layer: int) -> int:
+        """How many points the answer for one series has."""
+
+    def series(self, turn: int) -> int:
+        return self._points(*asked(self._batches, turn))
+
+    def map(self, turn: int) -> int:
+        metric, _ = asked(self._batches, turn)
+        return sum(self._points(metric, layer) for layer in range(bodies.LAYERS))
+
+
 def values(batches: Sequence[Batch]) -> Iterator[tuple[int, dict[str, float]]]:
     """Step by step: the step, and what training code would log then, by name."""
     for batch in batches:

@@ -16,7 +16,7 @@ PORT = 18441
 SCALARS = "/data/plugin/scalars/scalars"
 
 
-class Store(store.Store):
+class Store(store.OneByOne):
     """A folder of event files; its server runs while it is read."""
 
     def __init__(self, place: Path) -> None:
@@ -44,13 +44,6 @@ class Store(store.Store):
                 pass  # 404: not read yet
             time.sleep(0.5)
         raise RuntimeError("TensorBoard did not read all of it")
-
-    def series(self, turn: int) -> int:
-        return self._points(*store.asked(self._batches, turn))
-
-    def map(self, turn: int) -> int:
-        metric, _ = store.asked(self._batches, turn)
-        return sum(self._points(metric, layer) for layer in range(bodies.LAYERS))
 
     def newest(self, turn: int) -> int:
         # there is no request for it: every series is read, and its last point taken

@@ -74,8 +74,9 @@ class Trail:
         moved = {name: tensors[name].detach() for name in self._before}
         old = norms(list(self._before.values()), self._device) if self._norms is None else self._norms
         self._left = _versions(moved)
-        self._kept = self._follows and _plain(moved) and _alike(moved, self._before)
-        if (library := kernels.library) is None or not _plain(moved) or not _alike(moved, self._before):
+        fits = _plain(moved) and _alike(moved, self._before)
+        self._kept = self._follows and fits
+        if (library := kernels.library) is None or not fits:
             return self._by_torch(moved, old)
         self._norms, ways = torch.empty(2, len(moved), dtype=torch.float64)
         pairs = _pairs(moved, self._before)
