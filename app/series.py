@@ -146,6 +146,8 @@ def bucketed(rows: Rows, starts: npt.NDArray[np.intp]) -> Rows:
 
 def _reduced(operation: np.ufunc, plane: Plane, starts: npt.NDArray[np.intp]) -> Plane:
     """`operation.reduceat(plane, starts)`; where most groups are short in a tenth of its time: all second rows, ..."""
+    if plane.dtype.kind == "u" and not plane.any():  # as counts of non-finite values mostly are
+        return np.zeros((len(starts), plane.shape[1]), dtype=plane.dtype)
     sizes = np.diff(starts, append=len(plane))
     long = np.flatnonzero(sizes > _SHORT)
     if plane.shape[1] == 1:

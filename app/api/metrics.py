@@ -79,7 +79,7 @@ class SeriesView(View):
     total_points: int = Field(examples=[2])
     """Stored rows in the range."""
     min: list[list[Number]] | None = None
-    """Over the finite values of each bucket."""
+    """Over the finite values of each bucket; of several aggregates, since a single one is `values`."""
     mean: list[list[Number]] | None = None
     max: list[list[Number]] | None = None
     nonfinite: list[list[int]] | None = None
@@ -204,6 +204,7 @@ def get_series(
     """The metric over steps: complete, or in `points` buckets that hide neither a spike nor a non-finite value.
 
     Complete is, of a run that is thinned (`thinned_at`), what is kept: buckets of 16 rows, the newest rows beside them.
+    CSV and Parquet have a column for each name; Arrow has the matrices of JSON, as columns of lists of one length.
     """
     wanted = [name.strip() for name in aggregate.split(",") if name.strip()] or list(metric_service.AGGREGATES)
 

@@ -1,4 +1,8 @@
-"""A series as JSON, CSV, Arrow or Parquet; a NaN stays a NaN and what was not measured is null in all of them."""
+"""A series as JSON, CSV, Arrow or Parquet; a NaN stays a NaN and what was not measured is null in all of them.
+
+CSV and Parquet are tables with a column for each name. Arrow holds matrices, as JSON does: ten thousand names are no
+more columns than one, and each is there for numpy as it lies.
+"""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -7,8 +11,18 @@ from typing import IO, Any
 
 import arro3.io
 import numpy as np
+import numpy.typing as npt
 import orjson
-from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema, Table
+from arro3.core import (
+    Array,
+    DataType,
+    Field,
+    RecordBatch,
+    RecordBatchReader,
+    Schema,
+    Table,
+    fixed_size_list_array,
+)
 
 from app.series import Series
 from gyrostat.wire import values as wire_values
@@ -38,7 +52,7 @@ SUMMARIES = Schema(
 
 
 def document(series: Series, aggregate: Sequence[str]) -> dict[str, Any]:
-    """The JSON object of a series, for `json_bytes`; the planes of a bucketed one that were asked for are beside it."""
+    """The JSON object of a series, for `json_bytes`; beside it, of a bucketed one, the planes that `values` is not."""
     found: dict[str, Any] = {
         "metric": series.metric,
         "unit": series.unit,
@@ -51,7 +65,7 @@ def document(series: Series, aggregate: Sequence[str]) -> dict[str, Any]:
         "total_points": series.total_points,
     }
     if series.bucketed:
-        found |= {name: json_rows(plane) for name, plane in _planes(series, aggregate).items() if name != "last"}
+        found |= {name: json_rows(plane) for name, plane in _beside(series, aggregate).items()}
         found |= {"nonfinite": series.nonfinite, "rows": series.rows}
     return found
 
@@ -63,7 +77,8 @@ def json_bytes(content: Any) -> bytes:
 
 def json_rows(values: Float32Array) -> Any:
     """Rows for `json_bytes`: arrays where null is the only thing that is no number, else lists with the spellings."""
-    special = ~np.isfinite(values) & ~is_absent(values)
+    finite = np.isfinite(values)
+    special = ~finite if finite.all() else ~finite & ~is_absent(values)
     if not special.any():
         return np.ascontiguousarray(values)
     if values.ndim == 1:
@@ -79,7 +94,7 @@ def encoded(series: Series, kind: str, aggregate: Sequence[str]) -> bytes:
     if kind == "json":
         return json_bytes(document(series, aggregate))
     file = io.BytesIO()
-    write(table(series, aggregate), kind, file)
+    write(matrices(series, aggregate) if kind == "arrow" else table(series, aggregate), kind, file)
     return file.getvalue()
 
 
@@ -88,7 +103,8 @@ def write(rows: Table | RecordBatchReader, kind: str, file: IO[bytes]) -> None:
     if kind == "csv":
         arro3.io.write_csv(rows, file)
     elif kind == "arrow":
-        arro3.io.write_ipc(rows, file)
+        # not compressed: not every reader of Arrow undoes it, and it takes longer than all else
+        arro3.io.write_ipc(rows, file, compression=None)
     else:
         arro3.io.write_parquet(rows, file, compression="zstd(3)")
 
@@ -112,7 +128,21 @@ def table(series: Series, aggregate: Sequence[str]) -> Table:
             columns[f"{name}:nonfinite"] = Array.from_numpy(counts[place])
     else:
         columns |= dict(zip(names, _columns(series.values), strict=True))
-    metadata = {"metric": series.metric, "unit": series.unit, "axis": series.axis, "description": series.description}
+    return Table.from_arrays(list(columns.values()), names=list(columns), metadata=_metadata(series))
+
+
+def matrices(series: Series, aggregate: Sequence[str]) -> Table:
+    """A column for the step and one of lists for all names, which the metadata `names` has as a JSON array.
+
+    `values`, and of a bucketed series what `document` has beside it, are lists of one number a name.
+    """
+    columns = {"step": Array.from_numpy(series.steps), "values": _matrix(series.values)}
+    if series.bucketed and series.rows is not None and series.nonfinite is not None:
+        columns |= {name: _matrix(plane) for name, plane in _beside(series, aggregate).items()}
+        columns["nonfinite"] = _matrix(series.nonfinite)
+        columns["rows"] = Array.from_numpy(np.ascontiguousarray(series.rows, dtype=np.uint32))
+    names = [] if series.axis == "run" else list(series.names)
+    metadata = _metadata(series) | {"names": orjson.dumps(names).decode()}
     return Table.from_arrays(list(columns.values()), names=list(columns), metadata=metadata)
 
 
@@ -148,14 +178,30 @@ def _planes(series: Series, aggregate: Sequence[str]) -> dict[str, Float32Array]
     return {name: plane for name, plane in planes.items() if name in aggregate and plane is not None}
 
 
+def _beside(series: Series, aggregate: Sequence[str]) -> dict[str, Float32Array]:
+    """The planes asked for that `values` is not: that is the last row, or the one aggregate that was asked for."""
+    planes = _planes(series, aggregate) if len(aggregate) > 1 else {}
+    return {name: plane for name, plane in planes.items() if name != "last"}
+
+
+def _metadata(series: Series) -> dict[str, str]:
+    return {"metric": series.metric, "unit": series.unit, "axis": series.axis, "description": series.description}
+
+
+def _matrix(plane: npt.NDArray[Any]) -> Array:
+    """The rows of a (rows, width) plane as lists; null where nothing was measured."""
+    return fixed_size_list_array(_numbers(np.ascontiguousarray(plane).reshape(-1)), plane.shape[1])
+
+
 def _columns(values: Float32Array) -> list[Array]:
     """The columns of (rows, width) values; null where nothing was measured."""
-    absent = is_absent(values)
-    holes = np.flatnonzero(absent.any(axis=0))
-    columns = [Array.from_numpy(column) for column in np.ascontiguousarray(values.T)]
-    for place in holes.tolist():
-        listed: list[float | None] = values[:, place].tolist()
-        for row in np.flatnonzero(absent[:, place]):
-            listed[row] = None
-        columns[place] = Array(listed, DataType.float32())
-    return columns
+    return [_numbers(column) for column in np.ascontiguousarray(values.T)]
+
+
+def _numbers(numbers: npt.NDArray[Any]) -> Array:
+    if numbers.dtype.kind != "f" or not (absent := is_absent(numbers)).any():
+        return Array.from_numpy(numbers)
+    listed: list[float | None] = numbers.tolist()
+    for place in np.flatnonzero(absent).tolist():
+        listed[place] = None
+    return Array(listed, DataType.float32())

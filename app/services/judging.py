@@ -8,7 +8,7 @@ import numpy as np
 
 from app.storage import alerts as alert_repository
 from app.storage import events as event_repository
-from app.storage import frames as frame_repository
+from app.storage import metrics as metric_repository
 from app.storage import runs as run_repository
 from app.storage.alerts import Filter
 from app.storage.database import Session
@@ -61,7 +61,7 @@ def _verdict(session: Session, parent: Run, fork: Run, alert: Alert) -> dict[str
 def _ends(session: Session, parent: str, fork: str) -> tuple[str | None, float | None, float | None]:
     """The metric that both have, and its newest value on each; None where that is not finite."""
     for name in COMPARED:
-        rows = [frame_repository.metric(session, run, name) for run in (parent, fork)]
+        rows = [metric_repository.metric(session, run, name) for run in (parent, fork)]
         values = [np.frombuffer(row.latest, dtype="<f4") for row in rows if row is not None and row.latest]
         if len(values) == 2 and all(len(value) == 1 for value in values):
             before, after = (float(value[0]) if np.isfinite(value[0]) else None for value in values)

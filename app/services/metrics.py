@@ -1,7 +1,7 @@
 """What a run measured: its catalogue of metrics, series as coarse as a chart needs them, the newest values."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -12,10 +12,10 @@ import numpy.typing as npt
 from app.errors import Invalid, NotFound
 from app.series import PLANES, Rows, Series, bucketed, single_rows, starts_of_columns
 from app.storage import frames as frame_repository
+from app.storage import metrics as metric_repository
 from app.storage import reading
 from app.storage import runs as run_repository
 from app.storage.database import Session
-from app.storage.tables import Metric
 from gyrostat.spec.checks import Problem
 from gyrostat.wire.layout import Layout
 from gyrostat.wire.values import Float32Array
@@ -27,7 +27,6 @@ MAX_VALUES = 5_000_000
 """Rows times names of one answer, which is made in memory; exports are not bounded."""
 
 _PLANE_OF = {"min": "minimum", "mean": "mean", "max": "maximum", "last": "final"}
-Layouts = Mapping[tuple[int, int], Layout]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,7 @@ class Latest:
     unit: str
     axis: str
     step: int
-    names: tuple[str, ...]
+    names: Sequence[str]
     values: Float32Array
 
 
@@ -79,7 +78,9 @@ def catalogue(session: Session, run_id: str) -> list[Measured]:
     Raises:
         NotFound: no such run.
     """
-    _check_run(session, run_id)
+    found = metric_repository.described(session, run_id)
+    if not found:
+        _check_run(session, run_id)
     return [
         Measured(
             name=metric.name,
@@ -91,7 +92,7 @@ def catalogue(session: Session, run_id: str) -> list[Measured]:
             last_step=metric.last_step,
             width=max(1, (metric.size or 0) // FLOAT32_BYTES),
         )
-        for metric in frame_repository.described(session, run_id)
+        for metric in found
     ]
 
 
@@ -153,7 +154,7 @@ def series(
     return _read(session, run_id, _metric(session, run_id, metric), asked)
 
 
-def _read(session: Session, run_id: str, found: frame_repository.Readable, asked: _Asked) -> Series:
+def _read(session: Session, run_id: str, found: metric_repository.Readable, asked: _Asked) -> Series:
     points, aggregate = asked.points, asked.aggregate
     last = reading.END if asked.to_step is None else asked.to_step
     shown = reading.extents(found.starts, asked.from_step or 0, last)
@@ -200,16 +201,27 @@ def latest(
     Raises:
         NotFound: no such run, or one of the metrics has no values.
     """
-    _check_run(session, run_id)
-    rows = frame_repository.metrics(session, run_id, axis)
+    rows = [row for row in metric_repository.newest(session, run_id) if axis in (None, row.axis)]
     if metrics is not None:
         by_name = {row.name: row for row in rows}
         for name in metrics:
             if name not in by_name:
-                _metric(session, run_id, name)
+                raise _no_metric(session, run_id, name)
         rows = [by_name[name] for name in metrics]
+    elif not rows:
+        _check_run(session, run_id)
     layouts = frame_repository.layouts(session, run_id)
-    return [_latest(row, layouts) for row in rows if row.latest is not None]
+    return [
+        Latest(
+            name=row.name,
+            unit=row.unit,
+            axis=row.axis,
+            step=row.step,
+            names=_names(layouts.get((row.attempt, row.layout)), row.name),
+            values=reading.latest_values(row.values),
+        )
+        for row in rows
+    ]
 
 
 def query(
@@ -228,7 +240,7 @@ def query(
     answers: list[tuple[str, Series]] = []
     left = asked.max_values
     for metric in metrics:
-        having = {run_id: frame_repository.readable(session, run_id, metric) for run_id in runs}
+        having = {run_id: metric_repository.readable(session, run_id, metric) for run_id in runs}
         if not any(having.values()):
             raise NotFound(
                 f"none of the runs has values of {metric!r}; GET /v1/runs/{{id}}/metrics lists what they have"
@@ -250,14 +262,23 @@ def _no_run(run_id: str) -> NotFound:
     return NotFound(f"there is no run {run_id!r}; GET /v1/runs lists those there are")
 
 
-def _metric(session: Session, run_id: str, name: str) -> frame_repository.Readable:
-    found = frame_repository.readable(session, run_id, name)
+def _metric(session: Session, run_id: str, name: str) -> metric_repository.Readable:
+    found = metric_repository.readable(session, run_id, name)
     if found is None:
-        known = [entry.name for entry in catalogue(session, run_id)]
-        close = difflib.get_close_matches(name, known, n=3)
-        hint = f"; did you mean {', '.join(close)}?" if close else f"; GET /v1/runs/{run_id}/metrics lists what it has"
-        raise NotFound(f"run {run_id} has no values of {name!r}{hint}")
+        raise _no_metric(session, run_id, name)
     return found
+
+
+def _no_metric(session: Session, run_id: str, name: str) -> NotFound:
+    known = [entry.name for entry in catalogue(session, run_id)]
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f"; did you mean {', '.join(close)}?" if close else f"; GET /v1/runs/{run_id}/metrics lists what it has"
+    return NotFound(f"run {run_id} has no values of {name!r}{hint}")
+
+
+def _names(known: Layout | None, metric: str) -> Sequence[str]:
+    """Of a metric's columns; one that the backend itself adds, and no layout declares, is a scalar."""
+    return ("",) if known is None else known.names.get(metric, ("",))
 
 
 def _columns(session: Session, run_id: str, metric: str, used: set[tuple[int, int]], glob: str | None) -> _Columns:
@@ -265,11 +286,11 @@ def _columns(session: Session, run_id: str, metric: str, used: set[tuple[int, in
     layouts = frame_repository.layouts(session, run_id)
     declaring = [key for key, known in layouts.items() if known.width(metric) is not None]
     newest = declaring[-1:] or sorted(used)[-1:]
-    order = dict.fromkeys(
-        name
-        for key in [*newest, *sorted(used, reverse=True)]
-        for name in frame_repository.names_of(layouts[key], metric)
-    )
+    names_of = {key: _names(layouts[key], metric) for key in [*newest, *sorted(used, reverse=True)]}
+    first = next(iter(names_of.values()), [])
+    if glob is None and all(each == first for each in names_of.values()):
+        return _Columns(names=tuple(first), places=dict.fromkeys(used, np.arange(len(first))))
+    order = dict.fromkeys(name for each in names_of.values() for name in each)
     names = tuple(name for name in order if glob is None or fnmatchcase(name, glob))
     if order and not names:
         some = ", ".join(list(order)[:5])
@@ -278,12 +299,7 @@ def _columns(session: Session, run_id: str, metric: str, used: set[tuple[int, in
         )
         raise Invalid(f"no name of {metric} matches {glob!r}", problems=[problem])
     place_of = {name: place for place, name in enumerate(names)}
-    places = {
-        key: np.array(
-            [place_of.get(name, -1) for name in frame_repository.names_of(layouts[key], metric)], dtype=np.int64
-        )
-        for key in used
-    }
+    places = {key: np.array([place_of.get(name, -1) for name in names_of[key]], dtype=np.int64) for key in used}
     return _Columns(names=names, places=places)
 
 
@@ -335,7 +351,7 @@ def _check_size(run_id: str, metric: str, stored: int, width: int, points: int |
 
 
 def _series(
-    found: frame_repository.Readable,
+    found: metric_repository.Readable,
     names: tuple[str, ...],
     rows: Rows,
     points: int | None,
@@ -368,17 +384,4 @@ def _series(
         maximum=planes["max"],
         nonfinite=few.planes["nonfinite"],
         rows=few.counts,
-    )
-
-
-def _latest(row: Metric, layouts: Layouts) -> Latest:
-    assert row.latest is not None
-    known = layouts.get((row.latest_attempt or 0, row.latest_layout or 0))
-    return Latest(
-        name=row.name,
-        unit=row.unit,
-        axis=row.axis,
-        step=row.last_step or 0,
-        names=tuple(frame_repository.names_of(known, row.name)),
-        values=reading.latest_values(row.latest),
     )

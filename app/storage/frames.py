@@ -4,17 +4,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Text, and_, bindparam, cast, func, insert, select, update
+from sqlalchemy import Text, and_, bindparam, cast, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict
 from app.storage import blocks
 from app.storage.recent import Recent
-from app.storage.tables import Attempt, Block, DetectorState, Metric, Producer, Run
+from app.storage.tables import Attempt, Block, DetectorState, Metric, Producer
 from app.storage.tables import Layout as LayoutRow
 from gyrostat.wire.frame import Column
 from gyrostat.wire.layout import Layout, MetricDeclaration
@@ -142,7 +142,7 @@ def add_layout(session: Session, run_id: str, attempt: int, added: Layout) -> No
 def layouts(session: Session, run_id: str) -> dict[tuple[int, int], Layout]:
     """Every layout by (attempt, version), oldest first. What sessions that only read have parsed is remembered."""
     known: Recent[tuple[str, int, int], Layout] | None = session.info.get(LAYOUTS)
-    keys = session.execute(_LAYOUT_KEYS, {"run": run_id})
+    keys = session.connection().execute(_LAYOUT_KEYS, {"run": run_id})
     return {(attempt, version): _kept_layout(session, known, (run_id, attempt, version)) for attempt, version in keys}
 
 
@@ -175,14 +175,6 @@ def newest_layout(session: Session, run_id: str) -> tuple[int, Layout] | None:
     )
     row = session.scalars(query).first()
     return None if row is None else (row.attempt, _read(row.document))
-
-
-def names_of(known: Layout | None, metric: str) -> list[str]:
-    """Names of a metric's columns; a scalar, and a metric that the backend itself adds, has one empty name."""
-    for declared in known.metrics if known is not None else ():
-        if declared.name == metric and declared.axis != "run":
-            return known.axes[declared.axis] if known is not None else []
-    return [""]
 
 
 @lru_cache(maxsize=128)
@@ -297,78 +289,6 @@ def _newest(arrival: Arrival, name: str, steps: npt.NDArray[np.int64], values: F
         "latest_attempt": arrival.attempt,
     }
     return {f"new_{key}": value for key, value in change.items()}
-
-
-def metrics(session: Session, run_id: str, axis: str | None = None) -> Sequence[Metric]:
-    """The run's metrics by name, of all axes or of one."""
-    query = select(Metric).where(Metric.run_id == run_id)
-    return session.scalars((query if axis is None else query.where(Metric.axis == axis)).order_by(Metric.name)).all()
-
-
-def described(session: Session, run_id: str) -> Sequence[Any]:
-    """The same but for their newest rows, which may be long: of those, the `size` in bytes."""
-    return session.execute(_DESCRIBED, {"run": run_id}).all()
-
-
-_DESCRIBED = (
-    select(
-        Metric.name,
-        Metric.unit,
-        Metric.axis,
-        Metric.description,
-        Metric.count,
-        Metric.first_step,
-        Metric.last_step,
-        # of PostgreSQL and of SQLite, bytes
-        func.length(Metric.latest).label("size"),
-    )
-    .where(Metric.run_id == bindparam("run"))
-    .order_by(Metric.name)
-)
-
-
-def metric(session: Session, run_id: str, name: str) -> Metric | None:
-    """One metric of a run."""
-    return session.scalars(select(Metric).where(Metric.run_id == run_id, Metric.name == name)).one_or_none()
-
-
-class Readable(NamedTuple):
-    """A metric without its newest row, and number and first step of each attempt of its run, oldest first.
-
-    `thinned`: whether full blocks of its rows as measured are given up.
-    """
-
-    id: int
-    name: str
-    unit: str
-    axis: str
-    description: str
-    thinned: bool
-    starts: list[tuple[int, int]]
-
-
-def readable(session: Session, run_id: str, name: str) -> Readable | None:
-    """What one needs to know of a metric to read its rows."""
-    rows = session.execute(_READABLE, {"run": run_id, "name": name}).all()
-    return Readable(*rows[0][:6], starts=[(number, start) for *_, number, start in rows]) if rows else None
-
-
-_READABLE = (
-    select(
-        Metric.id,
-        Metric.name,
-        Metric.unit,
-        Metric.axis,
-        Metric.description,
-        Run.thinned_at.is_not(None),
-        Attempt.number,
-        Attempt.start_step,
-    )
-    .join(Run, Run.id == Metric.run_id)
-    .join(Attempt, Attempt.run_id == Metric.run_id)
-    .where(Metric.run_id == bindparam("run"), Metric.name == bindparam("name"))
-    .order_by(Attempt.number)
-)
 
 
 def detector_state(session: Session, run_id: str) -> bytes | None:

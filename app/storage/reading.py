@@ -6,7 +6,7 @@ Where two attempts overlap, the newer one's rows are shown after the step it sta
 a run's layout may change while it trains.
 """
 
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -89,7 +89,7 @@ def extents(starts: Sequence[tuple[int, int]], first: int = 0, last: int = END) 
 
 def holdings(session: Session, metric_id: int, shown: Sequence[Extent]) -> list[Holding]:
     """What there is to read, on all levels; the cost hardly grows with the run, since no block's body is touched."""
-    found = session.execute(_holdings(len(shown)), _bound(metric_id, shown))
+    found = session.connection().execute(_holdings(len(shown)), _bound(metric_id, shown))
     return [Holding(level, attempt, layout, int(rows), width) for level, attempt, layout, rows, width in found]
 
 
@@ -119,7 +119,8 @@ def places(session: Session, metric_id: int, shown: Sequence[Extent], level: int
 
     Blocks that are not sealed are not in the next level yet: they are read beside it.
     """
-    return [Place(*row) for row in session.execute(_places(len(shown)), _bound(metric_id, shown) | {"level": level})]
+    found = session.connection().execute(_places(len(shown)), _bound(metric_id, shown) | {"level": level})
+    return [Place(*row) for row in found]
 
 
 @lru_cache(maxsize=64)
@@ -228,27 +229,32 @@ def _blocks(
     """The blocks in their order. They never change, they are only replaced: sessions that only read remember them, but
     for rows that have just arrived, which are merged soon and read quickly.
     """
-    known: Recent[Hashable, LevelBlock] | None = session.info.get(BLOCKS)
+    known: Recent[int, LevelBlock] | None = session.info.get(BLOCKS)
     for start in range(0, len(found), BODIES_A_QUERY):
         chunk = found[start : start + BODIES_A_QUERY]
-        at_hand = {place.id: known.get(_key(place, wanted)) for place in chunk} if known else {}
-        missing = [place.id for place in chunk if at_hand.get(place.id) is None]
-        query = select(Block.id, Block.body).where(Block.id.in_(missing))
-        bodies = {row.id: row.body for row in session.execute(query)} if missing else {}
+        at_hand = {place.id: known.get(place.id) for place in chunk} if known else {}
+        missing = {place.id: _lacking(at_hand.get(place.id), place, wanted) for place in chunk}
+        asked = [block for block, planes in missing.items() if planes]
+        query = select(Block.id, Block.body).where(Block.id.in_(asked))
+        bodies = {row.id: row.body for row in session.execute(query)} if asked else {}
         for place in chunk:
             some = chosen[place.attempt, place.layout]
             block = at_hand.get(place.id)
-            if block is None and known is not None and not blocks.arrived(bodies[place.id]):
-                block = _decoded(place, bodies[place.id], None, wanted)
-                known.put(_key(place, wanted), block)
-            if block is None:
-                yield place, _decoded(place, bodies[place.id], some, wanted)
-            else:
-                yield place, block if some is None else _of_columns(block, some)
+            if place.id in bodies:
+                body = bodies[place.id]
+                if known is None or blocks.arrived(body):
+                    yield place, _decoded(place, body, some, wanted)
+                    continue
+                block = _with_planes_of(block, _decoded(place, body, None, missing[place.id]))
+                known.put(place.id, block)
+            assert block is not None, "it is at hand, or its body is"
+            yield place, _some_of(block, wanted if place.level else ("final",), some)
 
 
-def _key(place: Place, wanted: Collection[str]) -> Hashable:
-    return (place.id, "final") if place.level == 0 else (place.id, *sorted(wanted))
+def _lacking(block: LevelBlock | None, place: Place, wanted: Collection[str]) -> set[str]:
+    """The planes that are still to be read; a stored row has one."""
+    needed = set(wanted) if place.level else {"final"}
+    return needed if block is None else needed - block.rows.planes.keys()
 
 
 def _decoded(place: Place, body: bytes, columns: _Chosen, wanted: Collection[str]) -> LevelBlock:
@@ -259,13 +265,23 @@ def _decoded(place: Place, body: bytes, columns: _Chosen, wanted: Collection[str
     return LevelBlock(rows=single_rows(steps, values, ("final",)), child=none, offset=none.astype(np.uint32))
 
 
-def _of_columns(block: LevelBlock, columns: npt.NDArray[np.int64]) -> LevelBlock:
-    planes = {name: plane[:, columns] for name, plane in block.rows.planes.items()}
+def _with_planes_of(block: LevelBlock | None, other: LevelBlock) -> LevelBlock:
+    """The other, and what planes are at hand already; a plane of one number, as counts mostly are, takes its room."""
+    planes = {} if block is None else dict(block.rows.planes)
+    for name, plane in other.rows.planes.items():
+        bits = plane.view(np.uint32)
+        planes[name] = np.broadcast_to(plane[:1, :1].copy(), plane.shape) if (bits == bits[0, 0]).all() else plane
+    return replace(other, rows=replace(other.rows, planes=planes))
+
+
+def _some_of(block: LevelBlock, wanted: Collection[str], columns: _Chosen) -> LevelBlock:
+    given = block.rows.planes
+    planes = {name: given[name] if columns is None else given[name][:, columns] for name in wanted}
     return replace(block, rows=replace(block.rows, planes=planes))
 
 
-def remembered(limit: int = REMEMBERED_BYTES) -> "Recent[Hashable, LevelBlock]":
-    """What sessions that only read remember of blocks, for their `info` under BLOCKS; at most `limit` bytes."""
+def remembered(limit: int = REMEMBERED_BYTES) -> "Recent[int, LevelBlock]":
+    """What sessions that only read remember of blocks, by id, for their `info` under BLOCKS; at most `limit` bytes."""
     # not until the room is needed: of a run that is written, most blocks are replaced by larger ones, and asked no more
     return Recent(limit, _size, seconds=REMEMBERED_SECONDS)
 
@@ -273,7 +289,8 @@ def remembered(limit: int = REMEMBERED_BYTES) -> "Recent[Hashable, LevelBlock]":
 def _size(block: LevelBlock) -> int:
     rows = block.rows
     heads: tuple[npt.NDArray[Any], ...] = (rows.first, rows.last, rows.counts, block.child, block.offset)
-    return _OBJECTS_BYTES + sum(array.nbytes for array in (*heads, *rows.planes.values()))
+    planes = (plane.nbytes if any(plane.strides) else plane.itemsize for plane in rows.planes.values())
+    return _OBJECTS_BYTES + sum(array.nbytes for array in heads) + sum(planes)
 
 
 def _part(place: Place, rows: Rows) -> Part:
@@ -329,13 +346,14 @@ def aligned(found: Iterable[Part], columns: Columns, width: int, wanted: Collect
     placed = [_placed(part.rows, columns[part.attempt, part.layout], width) for part in found if len(part.rows)]
     if not placed:
         return single_rows(np.zeros(0, dtype=np.int64), np.zeros((0, width), dtype=np.float32), wanted)
+    in_turn = joined(sorted(placed, key=lambda rows: int(rows.last[0])))
+    if (np.diff(in_turn.last) > 0).all():
+        return in_turn
     rows = joined(placed)
     order = np.argsort(rows.last, kind="stable")
     last, single = rows.last[order], rows.counts[order] == 1
     keep = np.ones(len(order), dtype=bool)
     keep[:-1] = ~((last[:-1] == last[1:]) & single[:-1] & single[1:])
-    if keep.all() and (np.diff(order) == 1).all():
-        return rows
     return rows.take(order[keep])
 
 

@@ -39,7 +39,8 @@ def get(session: Session, run_id: str) -> Run | None:
 
 def revision(session: Session, run_id: str) -> int | None:
     """The run's revision, without the rest of it; None where there is no such run."""
-    return session.scalar(_REVISION, {"run": run_id})
+    found: int | None = session.connection().scalar(_REVISION, {"run": run_id})
+    return found
 
 
 _REVISION = select(Run.revision).where(Run.id == bindparam("run"))

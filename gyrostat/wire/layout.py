@@ -66,6 +66,11 @@ class Layout(Wire):
         """How many values a frame holds of each metric."""
         return {metric.name: 1 if metric.axis == "run" else len(self.axes[metric.axis]) for metric in self.metrics}
 
+    @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """Names of each metric's columns; a scalar has one empty name."""
+        return {metric.name: [""] if metric.axis == "run" else self.axes[metric.axis] for metric in self.metrics}
+
     def width(self, metric: str) -> int | None:
         """How many values a frame holds of `metric`; None where the layout does not declare it."""
         return self.widths.get(metric)

@@ -145,7 +145,7 @@ def test_columns_follow_the_newest_layout_by_name_and_vanished_ones_come_last(da
     assert series.maximum.tolist() == [[3, 4, 1]]
     with database.read() as session:
         newest = metrics.latest(session, "r1", [VECTOR])[0]
-    assert (newest.names, newest.values.tolist()) == (("new", "kept"), [3, 4])
+    assert ([*newest.names], newest.values.tolist()) == (["new", "kept"], [3, 4])
 
 
 def test_names_are_chosen_by_glob(database: Database) -> None:
@@ -282,3 +282,28 @@ def test_a_column_read_alone_equals_the_same_among_all_remembered_or_not(databas
     for plane in ("values", "minimum", "mean", "maximum", "nonfinite"):
         np.testing.assert_array_equal(getattr(before, plane), getattr(after, plane))
         np.testing.assert_array_equal(getattr(before, plane), getattr(whole, plane)[:, 1:2])
+
+
+def test_planes_asked_for_one_after_the_other_are_those_asked_for_at_once(database: Database) -> None:
+    sender, values = start(database), np.random.default_rng(4).normal(size=(3000, 3)).astype(np.float32)
+    values[:, 1] = -0.0
+    values[7, 2], values[9, 2] = np.inf, ABSENT
+    sender.frames(np.arange(3000), {VECTOR: values})
+    _merge_all(database)
+    alone = {name: _read(database, VECTOR, points=100, aggregate=[name]) for name in metrics.AGGREGATES}
+    whole = _read(database, VECTOR, points=100)
+    planes = {"min": whole.minimum, "mean": whole.mean, "max": whole.maximum, "last": whole.values}
+    for name, plane in planes.items():
+        assert plane is not None
+        assert alone[name].values.tobytes() == plane.tobytes()
+        np.testing.assert_array_equal(alone[name].nonfinite, whole.nonfinite)
+    assert whole.nonfinite is not None
+    assert whole.nonfinite.sum() == 1
+
+
+def test_zeros_of_both_signs_are_kept_apart_by_what_is_remembered(database: Database) -> None:
+    sender, zeros = start(database), np.where(np.arange(3000) % 3, np.float32(-0.0), np.float32(0.0))
+    sender.frames(np.arange(3000), {SCALAR: zeros})
+    _merge_all(database)
+    for _ in range(2):
+        assert _read(database).values[:, 0].tobytes() == zeros.tobytes()
