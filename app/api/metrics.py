@@ -189,7 +189,7 @@ def get_series(
     run_id: RunId,
     metric: MetricName,
     database: DatabaseDep,
-    names: Annotated[str | None, Query(max_length=256, description="Glob over the column names")] = None,
+    names: Annotated[str | None, Query(max_length=256, description="A column's name, or a glob over all")] = None,
     from_step: Annotated[Step, Query(alias="from", description="First step, included")] = None,
     to_step: Annotated[Step, Query(alias="to", description="Last step, included")] = None,
     points: Annotated[

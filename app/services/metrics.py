@@ -1,7 +1,7 @@
 """What a run measured: its catalogue of metrics, series as coarse as a chart needs them, the newest values."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -139,7 +139,7 @@ def series(
     aggregate: Sequence[str] = AGGREGATES,
     max_values: int = MAX_VALUES,
 ) -> Series:
-    """A metric over steps, of all its columns or of those whose name matches the glob `names`.
+    """A metric over steps, of all its columns, of the one named `names`, or of those that it matches as a glob.
 
     With `points`, rows are gathered into at most so many buckets, equally wide in steps; no spike and no non-finite
     value is lost. A bucket's `values` are its last row, or the one aggregate where a single one is asked for.
@@ -291,16 +291,26 @@ def _columns(session: Session, run_id: str, metric: str, used: set[tuple[int, in
     if glob is None and all(each == first for each in names_of.values()):
         return _Columns(names=tuple(first), places=dict.fromkeys(used, np.arange(len(first))))
     order = dict.fromkeys(name for each in names_of.values() for name in each)
-    names = tuple(name for name in order if glob is None or fnmatchcase(name, glob))
+    names = _matching(order, glob)
     if order and not names:
         some = ", ".join(list(order)[:5])
         problem = Problem(
             path="names", value=glob, message="matches none of the names", mend=f"the names are {some} ..."
         )
         raise Invalid(f"no name of {metric} matches {glob!r}", problems=[problem])
+    return _Columns(names=names, places={key: _places_in(names_of[key], names) for key in used})
+
+
+def _matching(names: Collection[str], glob: str | None) -> tuple[str, ...]:
+    if glob is not None and glob in names:  # as most charts ask: ten thousand comparisons take longer than all else
+        return (glob,)
+    return tuple(name for name in names if glob is None or fnmatchcase(name, glob))
+
+
+def _places_in(layout_names: Sequence[str], names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Where each of a layout's columns goes among `names`; -1: nowhere."""
     place_of = {name: place for place, name in enumerate(names)}
-    places = {key: np.array([place_of.get(name, -1) for name in names_of[key]], dtype=np.int64) for key in used}
-    return _Columns(names=names, places=places)
+    return np.array([place_of.get(name, -1) for name in layout_names], dtype=np.int64)
 
 
 def _planes(aggregate: Sequence[str]) -> tuple[str, ...]:

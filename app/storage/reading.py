@@ -276,7 +276,9 @@ def _with_planes_of(block: LevelBlock | None, other: LevelBlock) -> LevelBlock:
 
 def _some_of(block: LevelBlock, wanted: Collection[str], columns: _Chosen) -> LevelBlock:
     given = block.rows.planes
-    planes = {name: given[name] if columns is None else given[name][:, columns] for name in wanted}
+    # a slice, where it is one column, is not copied
+    index = slice(None) if columns is None else slice(columns[0], columns[0] + 1) if len(columns) == 1 else columns
+    planes = {name: given[name][:, index] for name in wanted}
     return replace(block, rows=replace(block.rows, planes=planes))
 
 
