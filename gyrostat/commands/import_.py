@@ -35,6 +35,8 @@ def run(options: argparse.Namespace) -> int:
     from gyrostat.transfer import sending
 
     with client_of(options) as client:
+        if missing := [str(path) for path in options.paths if not path.exists()]:
+            raise FileNotFoundError(f"{', '.join(missing)}: there is no such file or folder; nothing was imported")
         for path in options.paths:
             for found in _found(path):
                 with found as recording:

@@ -12,6 +12,7 @@ from typing import Literal
 import httpx
 
 from gyrostat import __version__
+from gyrostat.stream.attached import FOLDER
 from gyrostat.stream.spool import Spool, SpoolInUse
 from gyrostat.stream.transport import checked_server, is_loopback, problem
 
@@ -35,12 +36,14 @@ class Finding:
 
 
 def examine(*, server: str, token: str | None, data: Path) -> Iterator[Finding]:
-    """Python, torch, the compiled kernels, the disk and what waits on it at `data`, and the backend at `server`."""
+    """Python, torch, the compiled kernels, the disk, what waits on it at `data` or is attached here, the backend."""
     yield python(sys.version_info[:3])
     yield torch()
     yield kernels()
     yield disk(data, shutil.disk_usage(_existing(data)).free)
     yield spools(data)
+    if Path(FOLDER).is_dir():
+        yield spools(Path(FOLDER))
     yield from backend(server, token)
 
 

@@ -26,6 +26,8 @@ from gyrostat.wire.messages import Acknowledgement
 
 logger = logging.getLogger(__name__)
 
+FOLDER = "gyrostat-runs"
+"""Where attached trainings are, unless they say otherwise."""
 FILE = "run.json"
 
 _LINE = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")

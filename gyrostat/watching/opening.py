@@ -15,14 +15,13 @@ from torch.optim import Optimizer
 from gyrostat.probes import ProbeSession, pace
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.spec.probes import Probes
-from gyrostat.stream.attached import Attached, Request, stream_of
+from gyrostat.stream.attached import FOLDER, Attached, Request, stream_of
 from gyrostat.stream.stream import Stream
 from gyrostat.stream.transport import DEFAULT_SERVER
 from gyrostat.watching.stages import Stages, Steps
 from gyrostat.watching.watch import Parts, Watch
 from gyrostat.wire.messages import Acknowledgement
 
-FOLDER = "gyrostat-runs"
 TIGHTEN_STEPS = 100
 """How long the probes look closer each time the backend sees trouble."""
 

@@ -93,7 +93,7 @@ class LossSpike(Detector):
         memory.peak = max(memory.peak, loss)
         memory.onset_step = step if memory.onset_step is None else memory.onset_step
         onset, peak, lasting = memory.onset_step, memory.peak, memory.streak > self.recover_within
-        end = "has not come back since" if lasting else "may come back by itself"
+        end = "has not come back since" if lasting else f"was still up at step {step}"
         summary = (
             f"The training loss jumped to {peak:.4g} at step {onset}, from a median of {usual.median:.4g} over the "
             f"last {len(memory.recent)} steps (threshold {threshold:.4g}); it {end}."

@@ -49,6 +49,7 @@ def test_requests_are_counted_by_template_and_never_by_what_callers_make_up(tmp_
         text = client.get("/metrics").text
     assert 'gyrostat_http_requests_total{method="GET",route="/v1/runs/{run_id}",status="404"} 3.0' in text
     assert "made" not in text
+    assert "_created" not in text
     assert "METHOD" not in text
 
 

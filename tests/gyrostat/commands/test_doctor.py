@@ -121,6 +121,19 @@ def test_what_waits_to_be_sent_is_counted_and_what_is_in_use_left_alone(tmp_path
     assert installation.spools(tmp_path / "none").verdict == "ok"
 
 
+def test_trainings_attached_here_are_looked_for_where_attach_puts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spool = Spool(tmp_path / "gyrostat-runs" / "one")
+    spool.producer(1)
+    spool.append(Kind.EVENTS, lambda sequence: b"x")
+    spool.close()
+    found = list(installation.examine(server="http://127.0.0.1:1", token=None, data=tmp_path / "var"))
+    told = [each.told for each in found if each.what == "spool"]
+    assert [each.partition(" messages")[0] for each in told] == ["0", "1"]
+
+
 def test_without_torch_and_compiler_it_warns_and_goes_on(tmp_path: Path) -> None:
     program = f"""
 import sys

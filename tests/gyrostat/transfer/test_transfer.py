@@ -249,10 +249,11 @@ def test_damaged_and_foreign_archives_are_told(
         "newer.zip": "made by Gyrostat 9.9; this one reads 1",
         "foreign.zip": "is no archive of a run",
         "no.parquet": "cannot be read as Parquet",
-        "absent.zip": "No such file",
+        "absent.zip": "absent.zip: there is no such file or folder; nothing was imported",
     }.items():
         assert commands.main(["import", name]) == 2, name
         assert told in capsys.readouterr().err
+    assert commands.main(["import", "a.zip", "absent.zip"]) == 2  # a good one first: it is not imported either
     assert len(list(client.runs())) == before
 
 
