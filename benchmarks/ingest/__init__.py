@@ -67,12 +67,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", type=Path, metavar="FOLDER", help="of other trackers' packages: benchmarks/peers")
     parser.add_argument("--sustained", type=int, metavar="MINUTES", help="send for so long instead, 9 GB of disk in 5")
+    parser.add_argument(
+        "--rate", type=float, metavar="POINTS", help="sustained: a second, at most (default: what goes)"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.sustained:
             with Backend(folder / "ours", port=PORT) as backend:
-                course = sustained(backend, options.sustained, LARGE)
+                course = sustained(backend, options.sustained, LARGE, options.rate)
             print(told(course), _load(), sep="")
             print(_sizes(folder / "ours" / "gyrostat.sqlite", sum(course.points)))
             return

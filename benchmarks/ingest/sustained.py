@@ -1,4 +1,4 @@
-"""How long the rate is kept: one run without an end, sent at full speed for minutes, and what has piled up by then."""
+"""How long a rate is kept: one run without an end, sent for minutes, and what has piled up by then."""
 
 import re
 import time
@@ -34,12 +34,12 @@ class Course:
     cpu_seconds: float = 0.0
 
 
-def sustained(backend: Backend, minutes: int, frames: int) -> Course:
-    """Sends for so long to a run of its own; the batches are put together meanwhile, in this process."""
+def sustained(backend: Backend, minutes: int, frames: int, rate: float | None = None) -> Course:
+    """Sends for so long to a run of its own, at most `rate` points a second; batches are put together meanwhile."""
     course = Course([0] * minutes, [backend.memory()])
     run = backend.run(bodies.layout(bodies.UNWATCHED))
     cpu = backend.cpu_seconds()
-    backend.send(run, _endless(backend, course, frames), codec.MSGPACK)
+    backend.send(run, _endless(backend, course, frames, rate), codec.MSGPACK)
     ended = time.perf_counter()
     course.backlog = _unmerged(backend)
     course.memory.append(backend.memory())
@@ -66,7 +66,7 @@ def told(course: Course) -> str:
     )
 
 
-def _endless(backend: Backend, course: Course, frames: int) -> Iterator[bytes]:
+def _endless(backend: Backend, course: Course, frames: int, rate: float | None) -> Iterator[bytes]:
     """Bodies until the time is over; that the next is asked for says that the last was acknowledged."""
     made = bodies.batches(PATTERN_STEPS, frames, bodies.UNWATCHED)
     began, minute = time.perf_counter(), 0
@@ -75,6 +75,8 @@ def _endless(backend: Backend, course: Course, frames: int) -> Iterator[bytes]:
         yield codec.encode_msgpack(bodies.moved(place, turn + 2, PATTERN_STEPS * (turn // len(made))))
         now = int((time.perf_counter() - began) // 60)
         course.points[min(now, len(course.points) - 1)] += place.num_points
+        if rate is not None:
+            time.sleep(max(0.0, began + sum(course.points) / rate - time.perf_counter()))
         if minute == 0 < now:
             course.memory.append(backend.memory())
         minute = now
