@@ -11,6 +11,7 @@ from gyrostat.probes.host_outputs import HostOutputs
 from gyrostat.probes.moments import LARGEST, NONFINITE, WIDTH, ZEROS
 from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network, absent, index
+from gyrostat.probes.survey_outputs import SurveyOutputs
 from gyrostat.spec.probes import ActivationsProbe
 
 _ROWS = 4096
@@ -37,18 +38,16 @@ class Activations(Probe):
         self._bounds: list[Bounds | None] = [saturation_bounds(m, settings.saturation) for m in self._modules]
         self._silent: dict[int, Tensor] = {}
         self._measured: dict[int, int] = {}
-        self._host: HostOutputs | None = None
+        self._host: HostOutputs | SurveyOutputs | None = None
         self._all_here = all(parameter.is_cpu for parameter in network.parameters.values())
         self.begin()
 
     def begin(self) -> None:
         """Starts from nothing, but for how long channels have been silent."""
+        if self._all_here and not (isinstance(self._host, HostOutputs) or (self._host and kernels.library is None)):
+            self._change_host()
         if self._host is not None:
             self._host.forget()
-            return
-        if self._all_here and (library := kernels.library) is not None:
-            self._host = HostOutputs(self._modules, self._bounds, len(self.settings.metrics), library)
-            self._host.take_up(self._silent, self._measured)
             return
         leaves = len(self._modules)
         self._counts = [0] * leaves
@@ -57,6 +56,16 @@ class Activations(Probe):
         self._rows: list[Tensor] = []
         self._leaves: list[int] = []
         self._channels: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def _change_host(self) -> None:
+        """To the kernel, where it is there by now."""
+        known = (self._silent, self._measured) if self._host is None else self._host.silence()
+        library, metrics = kernels.library, len(self.settings.metrics)
+        if library is None:
+            self._host = SurveyOutputs(self._modules, self._bounds, metrics)
+        else:
+            self._host = HostOutputs(self._modules, self._bounds, metrics, library)
+        self._host.take_up(*known)
 
     def output(self, leaf: int, output: Tensor) -> None:
         """Reads one output."""

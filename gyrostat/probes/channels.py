@@ -102,7 +102,7 @@ _CHANNELS_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.
 _BOUNDS: dict[type[nn.Module], Bounds] = {nn.Tanh: (-1.0, 1.0), nn.Sigmoid: (0.0, 1.0), nn.Softsign: (-1.0, 1.0)}
 
 
-def _arranged(output: Tensor, axis: int) -> Tensor:
+def arranged(output: Tensor, axis: int) -> Tensor:
     """(outer, channels, inner), contiguous: as memory holds it where it is dense; channels-last images are rows."""
     if not output.is_contiguous():
         strides: tuple[int, ...] = output.stride()
@@ -114,7 +114,7 @@ def _arranged(output: Tensor, axis: int) -> Tensor:
 
 def _chunked(output: Tensor, axis: int | None, bounds: Bounds | None) -> Read:
     """On a CPU without the kernel."""
-    values = flattened(output).view(-1, 1, 1) if axis is None else _arranged(output, axis)
+    values = flattened(output).view(-1, 1, 1) if axis is None else arranged(output, axis)
     found = look(values, bounds)
     row = np.array([*found.powers, found.largest, found.zeros, found.nonfinite, found.outside], dtype=np.float64)
     alive = found.squares != 0
@@ -125,7 +125,7 @@ def _chunked(output: Tensor, axis: int | None, bounds: Bounds | None) -> Read:
 
 
 def _native(output: Tensor, axis: int, bounds: Bounds | None, library: ctypes.CDLL) -> Read:
-    values = _arranged(output, axis)
+    values = arranged(output, axis)
     outer, channels, inner = values.shape
     low, high = bounds or (0.0, 0.0)
     row = torch.empty(_COLUMNS + channels, dtype=torch.float64)

@@ -1,6 +1,13 @@
-"""What modules put out, and the gradients that come back to it."""
+"""What modules put out, and the gradients that come back to it.
+
+On a CPU without a C compiler, some quantities of large outputs are those of a sample: `gyrostat.probes.survey`.
+"""
 
 from gyrostat.spec.metrics.base import BACKWARD, FORWARD, Metric
+
+_SAMPLED = (
+    " Of an output of more than 32,768 elements, on a CPU without a C compiler: of about 8,192 of them, evenly spread."
+)
 
 METRICS = (
     Metric(name="activation.mean", unit="1", axis="module", stage=FORWARD,
@@ -10,22 +17,25 @@ METRICS = (
     Metric(name="activation.max_abs", unit="1", axis="module", stage=FORWARD, log=True,
            description="Largest magnitude of the module's output."),
     Metric(name="activation.zero_fraction", unit="1", axis="module", stage=FORWARD,
-           description="Share of exact zeros in the module's output."),
+           description="Share of exact zeros in the module's output." + _SAMPLED),
     Metric(name="activation.nonfinite_count", unit="1", axis="module", stage=FORWARD,
            description="Elements of the module's output that are NaN or infinite."),
     Metric(name="activation.kurtosis", unit="1", axis="module", stage=FORWARD, log=True,
            description="⟨(x − ⟨x⟩)⁴⟩ / ⟨(x − ⟨x⟩)²⟩² over all elements of the module's output: 3 of a normal "
-                       "distribution, 1 at least; the more, the heavier its tails. Absent of a constant output.",
+                       "distribution, 1 at least; the more, the heavier its tails. Absent of a constant "
+                       "output." + _SAMPLED,
            source="Bondarenko et al. 2023, arXiv 2306.12929, section 5: kurtosis as a measure of outliers"),
     Metric(name="activation.saturated_fraction", unit="1", axis="module", stage=FORWARD,
            description="Share of the output of a bounded activation that lies nearer to a bound than 1 % of its range "
                        "(`probes.activations.saturation`): |y| ≥ 0.98 of tanh and softsign, outside of (0.01, 0.99) of "
-                       "sigmoid; at a bound of hardtanh and hardsigmoid, at the upper one of ReLU6. Absent of others.",
+                       "sigmoid; at a bound of hardtanh and hardsigmoid, at the upper one of ReLU6. Absent of "
+                       "others." + _SAMPLED,
            source="Glorot and Bengio 2010, section 3; Rakitianskaia and Engelbrecht 2015, IEEE SSCI"),
     Metric(name="activation.dead_fraction", unit="1", axis="module", stage=FORWARD,
            description="Share of the units (channels of images, features of sequences) whose output was exactly 0 at "
                        "every sample and position of the last 10 measurements (`probes.activations.window`), or of all "
-                       "so far where they are fewer. Absent of outputs without units.",
+                       "so far where they are fewer. Absent of outputs without units; where `activation.kurtosis` is "
+                       "that of a sample, what is below 1e-22 counts as 0.",
            source="Sokar et al. 2023, arXiv 2302.12902, definition 3.1 with τ = 0; Lu et al. 2019, arXiv 1903.06733"),
     Metric(name="activation.outlier_channels", unit="1", axis="module", stage=FORWARD, log=True,
            description="Largest root mean square of a unit or channel over the (lower) median of all of them: 1 where "
