@@ -10,6 +10,7 @@ AppError
 ├── Invalid              422  lists every problem with path, value and mend
 ├── TooMany              429  with Retry-After
 ├── Unauthorized 401, Forbidden 403 (MissingScope names what the token lacks)
+├── Damaged              500  what is stored cannot be read back
 └── Unavailable          503 / StorageFull 507, with Retry-After
 """
 
@@ -134,6 +135,12 @@ class Invalid(AppError):
     """The body is well formed but cannot be used."""
 
     status, kind, title = 422, "invalid", "Invalid"
+
+
+class Damaged(AppError):
+    """What is stored is not what was written: a disk's or a copy's fault, which only a backup mends."""
+
+    kind, title = "damaged", "Stored data are damaged"
 
 
 class TooMany(AppError):

@@ -285,7 +285,7 @@ def export(
     try:
         with database.read() as session:
             schema = series_formats.SUMMARIES if metric_service.is_thinned(session, run_id) else series_formats.POINTS
-            series_formats.write(series_formats.points(_all_rows(session, run_id), schema), format, file)
+            series_formats.write_points(_all_rows(session, run_id), schema, format, file)
         size = file.tell()
         file.seek(0)
     except BaseException:

@@ -146,6 +146,29 @@ def matrices(series: Series, aggregate: Sequence[str]) -> Table:
     return Table.from_arrays(list(columns.values()), names=list(columns), metadata=metadata)
 
 
+def write_points(chunks: Iterator[Series], schema: Schema, kind: str, file: IO[bytes]) -> None:
+    """Writes all of `points` as `csv` or `parquet`.
+
+    Raises:
+        what taking the next of the chunks raises; through the library it would come as a plain Exception.
+    """
+    failed: list[Exception] = []
+
+    def told() -> Iterator[Series]:
+        try:
+            yield from chunks
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    try:
+        write(points(told(), schema), kind, file)
+    except Exception:
+        if failed:
+            raise failed[0] from None
+        raise
+
+
 def points(chunks: Iterator[Series], schema: Schema = POINTS) -> RecordBatchReader:
     """Every measured value of the series as a row of POINTS or SUMMARIES, made while it is read; absent ones have none.
 

@@ -17,6 +17,11 @@ def to_json(figure: Figure) -> bytes:
     return orjson.dumps(figure._asdict(), default=_plain)
 
 
+def failure(told: str) -> bytes:
+    """Stands for the document of a figure that cannot be drawn."""
+    return orjson.dumps({"failed": told})
+
+
 def together(bodies: Mapping[str, bytes]) -> bytes:
     """Several such bodies as one object, by their names."""
     return b"{" + b",".join(orjson.dumps(name) + b":" + body for name, body in bodies.items()) + b"}"

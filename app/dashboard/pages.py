@@ -21,7 +21,7 @@ from app.dashboard.contents import settings as settings_content
 from app.dashboard.memory import Memory, memory_of
 from app.dashboard.rendering import html, page
 from app.deps import READ, CallerDep, DatabaseDep, HubDep, NowDep, TokensDep
-from app.errors import AppError
+from app.errors import AppError, Damaged
 from app.services import alerting
 from app.storage.database import Database, Session
 from gyrostat.wire.frame import MAX_STEP
@@ -114,7 +114,12 @@ def panels(
                 marks = alert_cards.marks(session, run_id)
                 return figures.to_json(panel_content.figure(session, run_id, slug, asked, marks))
 
-        return memory.get((run_id, slug, asked), version, made)
+        try:
+            return memory.get((run_id, slug, asked), version, made)
+        except Damaged as error:  # the others are as good as ever
+            if len(chosen) == 1:
+                raise
+            return figures.failure(error.detail)
 
     found = {}
     for slug, _, scale in (each.partition(",") for each in chosen):

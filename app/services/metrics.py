@@ -1,20 +1,22 @@
 """What a run measured: its catalogue of metrics, series as coarse as a chart needs them, the newest values."""
 
 import difflib
-from collections.abc import Collection, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from app.errors import Invalid, NotFound
+from app.errors import Damaged, Invalid, NotFound
 from app.series import PLANES, Rows, Series, bucketed, single_rows, starts_of_columns
+from app.services.columns import columns_of, names_in
 from app.storage import frames as frame_repository
 from app.storage import metrics as metric_repository
 from app.storage import reading
 from app.storage import runs as run_repository
+from app.storage.blocks import DamagedBlock
 from app.storage.database import Session
 from gyrostat.spec.checks import Problem
 from gyrostat.wire.layout import Layout
@@ -26,6 +28,7 @@ FLOAT32_BYTES = 4
 MAX_VALUES = 5_000_000
 """Rows times names of one answer, which is made in memory; exports are not bounded."""
 
+_log = logging.getLogger(__name__)
 _PLANE_OF = {"min": "minimum", "mean": "mean", "max": "maximum", "last": "final"}
 
 
@@ -53,12 +56,6 @@ class Latest:
     step: int
     names: Sequence[str]
     values: Float32Array
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Columns:
-    names: tuple[str, ...]
-    places: dict[tuple[int, int], npt.NDArray[np.int64]]
 
 
 class _Asked(NamedTuple):
@@ -148,6 +145,7 @@ def series(
     Raises:
         NotFound: no such run or metric.
         Invalid: a glob that matches nothing, an unknown aggregate, a bad range, more than `max_values` values.
+        Damaged: it was stored, and cannot be read back.
     """
     asked = _Asked(names, from_step, to_step, points, aggregate, max_values)
     _check_request(asked)
@@ -159,15 +157,16 @@ def _read(session: Session, run_id: str, found: metric_repository.Readable, aske
     last = reading.END if asked.to_step is None else asked.to_step
     shown = reading.extents(found.starts, asked.from_step or 0, last)
     held = reading.holdings(session, found.id, shown)
-    columns = _columns(session, run_id, found.name, {(each.attempt, each.layout) for each in held}, asked.names)
+    columns = columns_of(session, run_id, found.name, {(each.attempt, each.layout) for each in held}, asked.names)
     level = reading.level_to_read(held, points, thinned=found.thinned)
     stored = sum(each.rows for each in held if each.level in (0, level))
     _check_size(run_id, found.name, stored, len(columns.names), points, asked.max_values)
     # of raw rows, the other planes follow from the values, where they are needed at all
     planes = ("final",) if level == 0 else _planes(aggregate)
     places = reading.places(session, found.id, shown, level)
-    parts = reading.parts(session, places, shown, columns.places, planes)
-    rows = reading.aligned(parts, columns.places, len(columns.names), planes)
+    with _undamaged(run_id, found.name):
+        parts = reading.parts(session, places, shown, columns.places, planes)
+        rows = reading.aligned(parts, columns.places, len(columns.names), planes)
     if level == 0 and (points is None or len(rows) <= points):
         return _series(found, columns.names, rows, None, 0, aggregate)
     if level == 0:
@@ -184,11 +183,12 @@ def finest_chunks(session: Session, run_id: str, metric: str, *, values_at_once:
     level, planes = (1, PLANES) if found.thinned else (0, ("final",))
     shown = reading.extents(found.starts)
     spans = reading.spans(session, found.id, shown, level)
-    columns = _columns(session, run_id, metric, {(place.attempt, place.layout) for place, _, _ in spans}, None)
+    columns = columns_of(session, run_id, metric, {(place.attempt, place.layout) for place, _, _ in spans}, None)
     for group, first, last in reading.windows(spans, values_at_once):
         within = [extent._replace(first=first, last=min(extent.last, last)) for extent in shown]
-        parts = reading.parts(session, group, within, columns.places, planes)
-        rows = reading.aligned(parts, columns.places, len(columns.names), planes)
+        with _undamaged(run_id, metric):
+            parts = reading.parts(session, group, within, columns.places, planes)
+            rows = reading.aligned(parts, columns.places, len(columns.names), planes)
         if len(rows):
             yield _series(found, columns.names, rows, None, level, AGGREGATES)
 
@@ -217,7 +217,7 @@ def latest(
             unit=row.unit,
             axis=row.axis,
             step=row.step,
-            names=_names(layouts.get((row.attempt, row.layout)), row.name),
+            names=names_in(layouts.get((row.attempt, row.layout)), row.name),
             values=reading.latest_values(row.values),
         )
         for row in rows
@@ -254,6 +254,18 @@ def query(
     return answers
 
 
+@contextmanager
+def _undamaged(run_id: str, metric: str) -> Iterator[None]:
+    try:
+        yield
+    except DamagedBlock as error:
+        _log.error("%s of run %s cannot be read: %s", metric, run_id, error)
+        raise Damaged(
+            f"what is stored of {metric} of run {run_id} is damaged: {error}. Everything else can be read; restore the "
+            "database from a backup to have this back, and look at the disk"
+        ) from error
+
+
 def _check_run(session: Session, run_id: str) -> None:
     revision(session, run_id)
 
@@ -274,43 +286,6 @@ def _no_metric(session: Session, run_id: str, name: str) -> NotFound:
     close = difflib.get_close_matches(name, known, n=3)
     hint = f"; did you mean {', '.join(close)}?" if close else f"; GET /v1/runs/{run_id}/metrics lists what it has"
     return NotFound(f"run {run_id} has no values of {name!r}{hint}")
-
-
-def _names(known: Layout | None, metric: str) -> Sequence[str]:
-    """Of a metric's columns; one that the backend itself adds, and no layout declares, is a scalar."""
-    return ("",) if known is None else known.names.get(metric, ("",))
-
-
-def _columns(session: Session, run_id: str, metric: str, used: set[tuple[int, int]], glob: str | None) -> _Columns:
-    """The newest layout's names first, then those that only older rows have."""
-    layouts = frame_repository.layouts(session, run_id)
-    declaring = [key for key, known in layouts.items() if known.width(metric) is not None]
-    newest = declaring[-1:] or sorted(used)[-1:]
-    names_of = {key: _names(layouts[key], metric) for key in [*newest, *sorted(used, reverse=True)]}
-    first = next(iter(names_of.values()), [])
-    if glob is None and all(each == first for each in names_of.values()):
-        return _Columns(names=tuple(first), places=dict.fromkeys(used, np.arange(len(first))))
-    order = dict.fromkeys(name for each in names_of.values() for name in each)
-    names = _matching(order, glob)
-    if order and not names:
-        some = ", ".join(list(order)[:5])
-        problem = Problem(
-            path="names", value=glob, message="matches none of the names", mend=f"the names are {some} ..."
-        )
-        raise Invalid(f"no name of {metric} matches {glob!r}", problems=[problem])
-    return _Columns(names=names, places={key: _places_in(names_of[key], names) for key in used})
-
-
-def _matching(names: Collection[str], glob: str | None) -> tuple[str, ...]:
-    if glob is not None and glob in names:  # as most charts ask: ten thousand comparisons take longer than all else
-        return (glob,)
-    return tuple(name for name in names if glob is None or fnmatchcase(name, glob))
-
-
-def _places_in(layout_names: Sequence[str], names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Where each of a layout's columns goes among `names`; -1: nowhere."""
-    place_of = {name: place for place, name in enumerate(names)}
-    return np.array([place_of.get(name, -1) for name in layout_names], dtype=np.int64)
 
 
 def _planes(aggregate: Sequence[str]) -> tuple[str, ...]:

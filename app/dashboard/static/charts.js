@@ -100,6 +100,7 @@
   }
 
   async function show(panel, figure) {
+    if (figure.failed) throw new Error(figure.failed);
     const plot = panel.querySelector(".plot");
     plot.setAttribute("aria-label", `${panel.querySelector("h3").textContent}. ${figure.summary}`);
     panel.querySelector(".hint").textContent = figure.note || panel.querySelector(".hint").title;

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from sqlalchemy import select, update
 
 from app.services.maintenance import merge_some
 from app.services.retention import thin_some
 from app.storage.database import Database, Session
-from app.storage.tables import Run
+from app.storage.tables import Block, Metric, Run
 from gyrostat.wire.values import ABSENT
 from tests.app.control import served
 from tests.app.measured import NOW, SCALAR, VECTOR, Sender, add_attempt, make_layout, make_run, start
@@ -321,3 +322,21 @@ def test_every_route_of_the_data_path_is_documented_with_examples(http: httpx.Cl
     frames = paths["/v1/runs/{run_id}/frames"]["post"]["requestBody"]["content"]
     assert set(frames) == {"application/json", "application/vnd.gyrostat.frames+msgpack"}
     assert frames["application/json"]["example"]["columns"]
+
+
+def test_what_is_damaged_is_told_and_takes_nothing_else_with_it(
+    http: httpx.Client, sender: Sender, database: Database
+) -> None:
+    def damage(session: Session) -> None:
+        metric = session.scalar(select(Metric.id).where(Metric.name == VECTOR))
+        session.execute(update(Block).where(Block.metric_id == metric).values(body=b"GYRB, once"))
+
+    database.write(damage)
+    for path in (URL, "/v1/runs/r1/export", f"/runs/r1/panels?panel=metric.{VECTOR}"):
+        answer = http.get(path)
+        assert (answer.status_code, answer.json()["type"]) == (500, "urn:gyrostat:problem:damaged")
+        assert f"what is stored of {VECTOR} of run r1 is damaged" in answer.json()["detail"]
+    assert http.get(f"/v1/runs/r1/metrics/{SCALAR}").status_code == 200
+    both = http.get(f"/runs/r1/panels?panel=metric.{VECTOR}&panel=metric.{SCALAR}").json()
+    assert [figure.keys() >= {"data"} for figure in both.values()] == [False, True]
+    assert VECTOR in both[f"metric.{VECTOR}"]["failed"]
