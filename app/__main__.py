@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from app import logs
+from app.allocation import keep_freed_memory
 from app.deps import Clock, utc_now
 from app.errors import AppError
 from app.main import create_app
@@ -109,6 +110,7 @@ def _refuse(message: str) -> int:
 
 
 def _serve(settings: AppSettings) -> int:
+    keep_freed_memory()
     _open_once(settings)
     server = make_server(settings)
     server.run()

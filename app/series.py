@@ -59,6 +59,7 @@ mark where nothing was measured at all. nonfinite, finite: how many values were 
 """
 
 
+_ALL_FINITE = {"nonfinite": 0, "finite": 1}
 _SHORT = 16
 """Rows of a group that are put together one after the other."""
 
@@ -92,9 +93,14 @@ def single_rows(steps: npt.NDArray[np.int64], values: Float32Array, wanted: Coll
     planes: dict[str, Plane] = {"final": values}
     if not planes.keys() >= set(wanted):
         finite = np.isfinite(values)
-        absent = is_absent(values)
-        planes |= dict.fromkeys(("minimum", "mean", "maximum"), np.where(finite | absent, values, np.float32(np.nan)))
-        planes |= {"nonfinite": (~finite & ~absent).astype(np.uint32), "finite": finite.astype(np.uint32)}
+        if finite.all():  # as nearly always: then nothing is copied
+            planes |= dict.fromkeys(("minimum", "mean", "maximum"), values)
+            planes |= {name: np.broadcast_to(np.uint32(count), values.shape) for name, count in _ALL_FINITE.items()}
+        else:
+            absent = is_absent(values)
+            shown = np.where(finite | absent, values, np.float32(np.nan))
+            planes |= dict.fromkeys(("minimum", "mean", "maximum"), shown)
+            planes |= {"nonfinite": (~finite & ~absent).astype(np.uint32), "finite": finite.astype(np.uint32)}
     ones = np.ones(len(steps), dtype=np.uint32)
     return Rows(first=steps, last=steps, counts=ones, planes={name: planes[name] for name in wanted})
 

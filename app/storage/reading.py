@@ -20,15 +20,12 @@ from app.series import PLANES, Rows, joined, single_rows
 from app.storage import blocks
 from app.storage.blocks import LevelBlock
 from app.storage.pyramid import level_for
-from app.storage.recent import Recent
+from app.storage.remembered import Remembered
 from app.storage.tables import Block
 from gyrostat.wire.values import ABSENT, Float32Array
 
 BODIES_A_QUERY = 200
 BLOCKS = "blocks"
-REMEMBERED_BYTES, REMEMBERED_SECONDS = 64 << 20, 120
-_OBJECTS_BYTES = 2048
-"""Of what holds a block's arrays in memory, about."""
 END = np.iinfo(np.int64).max
 
 
@@ -226,10 +223,12 @@ def _chosen(target: npt.NDArray[np.int64]) -> _Chosen:
 def _blocks(
     session: Session, found: Sequence[Place], chosen: Mapping[tuple[int, int], _Chosen], wanted: Collection[str]
 ) -> Iterator[tuple[Place, LevelBlock]]:
-    """The blocks in their order. They never change, they are only replaced: sessions that only read remember them, but
-    for rows that have just arrived, which are merged soon and read quickly.
+    """The blocks in their order. They never change, they are only replaced: sessions that only read remember them.
+
+    But for rows that have just arrived, which are merged soon and read quickly, and for blocks of which somebody looks
+    at some columns for the first time: all of them take several times as long.
     """
-    known: Recent[int, LevelBlock] | None = session.info.get(BLOCKS)
+    known: Remembered | None = session.info.get(BLOCKS)
     for start in range(0, len(found), BODIES_A_QUERY):
         chunk = found[start : start + BODIES_A_QUERY]
         at_hand = {place.id: known.get(place.id) for place in chunk} if known else {}
@@ -242,11 +241,10 @@ def _blocks(
             block = at_hand.get(place.id)
             if place.id in bodies:
                 body = bodies[place.id]
-                if known is None or blocks.arrived(body):
+                if known is None or blocks.arrived(body) or not (known.is_asked_again(place.id) or some is None):
                     yield place, _decoded(place, body, some, wanted)
                     continue
-                block = _with_planes_of(block, _decoded(place, body, None, missing[place.id]))
-                known.put(place.id, block)
+                block = known.put(place.id, _decoded(place, body, None, missing[place.id]), is_raw=place.level == 0)
             assert block is not None, "it is at hand, or its body is"
             yield place, _some_of(block, wanted if place.level else ("final",), some)
 
@@ -265,34 +263,12 @@ def _decoded(place: Place, body: bytes, columns: _Chosen, wanted: Collection[str
     return LevelBlock(rows=single_rows(steps, values, ("final",)), child=none, offset=none.astype(np.uint32))
 
 
-def _with_planes_of(block: LevelBlock | None, other: LevelBlock) -> LevelBlock:
-    """The other, and what planes are at hand already; a plane of one number, as counts mostly are, takes its room."""
-    planes = {} if block is None else dict(block.rows.planes)
-    for name, plane in other.rows.planes.items():
-        bits = plane.view(np.uint32)
-        planes[name] = np.broadcast_to(plane[:1, :1].copy(), plane.shape) if (bits == bits[0, 0]).all() else plane
-    return replace(other, rows=replace(other.rows, planes=planes))
-
-
 def _some_of(block: LevelBlock, wanted: Collection[str], columns: _Chosen) -> LevelBlock:
     given = block.rows.planes
     # a slice, where it is one column, is not copied
     index = slice(None) if columns is None else slice(columns[0], columns[0] + 1) if len(columns) == 1 else columns
     planes = {name: given[name][:, index] for name in wanted}
     return replace(block, rows=replace(block.rows, planes=planes))
-
-
-def remembered(limit: int = REMEMBERED_BYTES) -> "Recent[int, LevelBlock]":
-    """What sessions that only read remember of blocks, by id, for their `info` under BLOCKS; at most `limit` bytes."""
-    # not until the room is needed: of a run that is written, most blocks are replaced by larger ones, and asked no more
-    return Recent(limit, _size, seconds=REMEMBERED_SECONDS)
-
-
-def _size(block: LevelBlock) -> int:
-    rows = block.rows
-    heads: tuple[npt.NDArray[Any], ...] = (rows.first, rows.last, rows.counts, block.child, block.offset)
-    planes = (plane.nbytes if any(plane.strides) else plane.itemsize for plane in rows.planes.values())
-    return _OBJECTS_BYTES + sum(array.nbytes for array in heads) + sum(planes)
 
 
 def _part(place: Place, rows: Rows) -> Part:
