@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 Float64Array = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float32] | Float64Array
 
 CHUNK = 262_144
 """Elements looked at together."""
@@ -119,7 +120,8 @@ def _powers(flat: Tensor, square: Tensor, squares: float) -> Float64Array:
     count, total = len(flat), flat.sum().item()
     if squares * count - total * total < _OFF_CENTRE * squares * count:
         return _shifted(flat, total / count)
-    return np.array([total, squares, _dot(flat, square), _dot(square, square)])
+    one, other = flat.numpy(), square.numpy()
+    return np.array([total, squares, dot(one, other), dot(other, other)])
 
 
 def _shifted(flat: Tensor, pivot: float) -> Float64Array:
@@ -127,7 +129,8 @@ def _shifted(flat: Tensor, pivot: float) -> Float64Array:
     away = flat - pivot
     square = away * away
     n, c = len(flat), pivot
-    d1, d2, d3, d4 = away.sum().item(), square.sum().item(), _dot(away, square), _dot(square, square)
+    d1, d2 = away.sum().item(), square.sum().item()
+    d3, d4 = dot(away.numpy(), square.numpy()), dot(square.numpy(), square.numpy())
     return np.array(
         [
             d1 + n * c,
@@ -138,8 +141,8 @@ def _shifted(flat: Tensor, pivot: float) -> Float64Array:
     )
 
 
-def _dot(left: Tensor, right: Tensor) -> float:
-    one, other = left.numpy(), right.numpy()
+def dot(one: FloatArray, other: FloatArray) -> float:
+    """Inner product of vectors, added up in float64 but within `_ROW` elements."""
     if not (whole := len(one) // _ROW * _ROW):
         return float(np.dot(one, other))
     rows = np.vecdot(one[:whole].reshape(-1, _ROW), other[:whole].reshape(-1, _ROW))

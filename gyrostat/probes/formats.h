@@ -14,6 +14,12 @@ static inline float from_bits(uint32_t bits) {
     return value;
 }
 
+static inline uint32_t bits_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 static inline int32_t magnitude_bits(float value) {
     int32_t bits;
     memcpy(&bits, &value, sizeof bits);

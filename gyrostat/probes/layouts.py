@@ -69,7 +69,7 @@ class LayoutBook:
             return value
         if axis == "module":
             return value if self._selected is None else value[self._selected]
-        return value[:MAX_NAMES]
+        return value if len(value) <= MAX_NAMES else value[:MAX_NAMES]
 
     def _layout(self) -> Layout:
         network, seen = self._network, sorted(self._network.called)[:MAX_NAMES]

@@ -71,7 +71,8 @@ def native_moments(flats: Sequence[Tensor], library: ctypes.CDLL) -> Tensor:
 
 def native_magnitudes(tensors: Sequence[Tensor], library: ctypes.CDLL) -> Tensor:
     """(n, 4) float64 of tensors on a CPU: ‖x‖, max|x|, numbers of zeros and of elements that are not finite."""
-    flats, rows = [flattened(tensor) for tensor in tensors], torch.empty(len(tensors), 4, dtype=torch.float64)
+    flats = [tensor if tensor.is_contiguous() else flattened(tensor) for tensor in tensors]
+    rows = torch.empty(len(tensors), 4, dtype=torch.float64)
     library.gyrostat_magnitudes(*addressed(flats), formats(flats), rows.data_ptr())
     return rows
 

@@ -30,7 +30,7 @@ _COMPILE_SECONDS = 60
 
 _ADDRESS, _COUNT, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
 _ADDRESSES, _COUNTS = ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_int64)
-_FLAGS_OF_EACH, _BOUND = ctypes.POINTER(ctypes.c_int32), ctypes.c_float
+_FLAGS_OF_EACH, _BOUND, _BITS = ctypes.POINTER(ctypes.c_int32), ctypes.c_float, ctypes.c_uint32
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "gyrostat_moments": (None, _COUNT, _ADDRESSES, _COUNTS, _FLAGS_OF_EACH, _ADDRESS),
     "gyrostat_channels": (
@@ -41,6 +41,11 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "gyrostat_summarize_outputs": (None, _COUNT, _ADDRESS, _FLAG, _ADDRESS),
     "gyrostat_medians": (None, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS),
     "gyrostat_magnitudes": (None, _COUNT, _ADDRESSES, _COUNTS, _FLAGS_OF_EACH, _ADDRESS),
+    "gyrostat_gradients": (
+        None, _COUNT, _ADDRESSES, _COUNTS, _FLAGS_OF_EACH, _ADDRESS, _COUNTS, _COUNT, _COUNT, _COUNTS,
+        ctypes.POINTER(ctypes.c_double), _BITS, _ADDRESS, _ADDRESS,
+    ),
+    "gyrostat_quotients": (None, _COUNT, _ADDRESS, _ADDRESS, _BITS, _ADDRESS),
     "gyrostat_squares": (ctypes.c_double, _ADDRESS, _COUNT, _FLAG),
     "gyrostat_copy": (None, _COUNT, _ADDRESSES, _ADDRESSES, _COUNTS, _ADDRESS),
     "gyrostat_ways": (None, _COUNT, _ADDRESSES, _ADDRESSES, _COUNTS, _FLAG, _ADDRESS, _ADDRESS),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from gyrostat.probes.native import kernels
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.sizes import Sizes
 from gyrostat.wire.values import ABSENT_BITS
@@ -125,15 +126,23 @@ class Network:
 
     def spread(self, values: Tensor, positions: Sequence[int], length: int) -> Tensor:
         """A float32 vector of `length` that holds `values` at `positions`, and "not measured" elsewhere."""
-        vector = absent(length, self.device)
+        return self.spread_each([values], positions, length)[0]
+
+    def spread_each(self, columns: Sequence[Tensor], positions: Sequence[int], length: int) -> Sequence[Tensor]:
+        """`spread` of several vectors at once: on a CPU small operations cost more than what they compute."""
+        table = absent(len(columns) * length, self.device).view(len(columns), length)
         if not len(positions):
-            return vector
-        if vector.is_cpu:
+            return table.unbind()
+        if table.is_cpu:
+            places = np.asarray(positions)
             with np.errstate(over="ignore"):
-                vector.numpy()[positions] = values.cpu().numpy()
+                for row, values in zip(table.numpy(), columns, strict=True):
+                    row[places] = values.cpu().numpy()
         else:
-            vector[index(positions, self.device)] = values.to(torch.float32)
-        return vector
+            at = index(positions, self.device)
+            for row, values in zip(table, columns, strict=True):
+                row[at] = values.to(torch.float32)
+        return table.unbind()
 
 
 def _plain(name: str) -> str:
@@ -213,12 +222,16 @@ def absent(length: int, device: torch.device) -> Tensor:
 
 def quotient(numerators: Tensor, denominators: Tensor) -> Tensor:
     """(n,) float32 of vectors on one device; "not measured" where the denominator is 0."""
-    missing = absent(len(numerators), numerators.device)
+    library, device = kernels.library, numerators.device
+    if library is not None and device.type == "cpu" and numerators.dtype == denominators.dtype == torch.float64:
+        above, below, found = numerators.contiguous(), denominators.contiguous(), torch.empty(len(numerators))
+        library.gyrostat_quotients(len(found), above.data_ptr(), below.data_ptr(), int(ABSENT_BITS), found.data_ptr())
+        return found
+    missing = absent(len(numerators), device)
     if missing.is_cpu:
-        above, below = numerators.numpy(), denominators.numpy()
-        known = below != 0
+        known = denominators.numpy() != 0
         with np.errstate(over="ignore", invalid="ignore"):
-            missing.numpy()[known] = above[known] / below[known]
+            missing.numpy()[known] = numerators.numpy()[known] / denominators.numpy()[known]
         return missing
     return torch.where(denominators == 0, missing, (numerators / denominators).to(torch.float32))
 

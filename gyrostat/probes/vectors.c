@@ -86,6 +86,57 @@ void gyrostat_magnitudes(int64_t count, const void *const *data, const int64_t *
     }
 }
 
+/* Least-squares slope of ln(norm) over depth, of `count` norms that lie at `at` among all; those that have no logarithm do
+   not take part. `missing` of fewer than two. */
+static uint32_t log_slope(int64_t count, const int64_t *at, const double *depths, const double *rows, uint32_t missing) {
+    double taken = 0, depth = 0, mean = 0, above = 0, below = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double norm = rows[4 * at[i]];
+        if (!(norm > 0 && norm < (double)__builtin_inf()))
+            continue;
+        taken += 1;
+        depth += depths[i];
+        mean += log(norm);
+    }
+    if (taken < 2)
+        return missing;
+    depth /= taken;
+    mean /= taken;
+    for (int64_t i = 0; i < count; i++) {
+        const double norm = rows[4 * at[i]];
+        if (!(norm > 0 && norm < (double)__builtin_inf()))
+            continue;
+        above += (depths[i] - depth) * (log(norm) - mean);
+        below += (depths[i] - depth) * (depths[i] - depth);
+    }
+    return bits_of((float)(above / below));
+}
+
+/* What gyrostat.probes.gradients tells of `count` gradients, in float32: of each, at its place in five columns of `width`
+   elements (norm, max|x|, non-finite elements, share of zeros, norm over the weight's); after the columns, the norm of
+   all, and the slope of the `layers` rows at `at`. `missing` are the bits of what there is not. */
+void gyrostat_gradients(int64_t count, const void *const *data, const int64_t *lengths, const int32_t *kinds,
+                        const double *weights, const int64_t *places, int64_t width, int64_t layers, const int64_t *at,
+                        const double *depths, uint32_t missing, double *rows, uint32_t *table) {
+    double squares = 0;
+    gyrostat_magnitudes(count, data, lengths, kinds, rows);
+    for (int64_t i = 0; i < 5 * width; i++)
+        table[i] = missing;
+    for (int64_t i = 0; i < count; i++) {
+        const double *const row = rows + 4 * i, length = lengths[i] > 0 ? (double)lengths[i] : 1;
+        uint32_t *const place = table + places[i];
+        squares += row[0] * row[0];
+        place[0] = bits_of((float)row[0]);
+        place[width] = bits_of((float)row[1]);
+        place[2 * width] = bits_of((float)row[3]);
+        place[3 * width] = bits_of((float)(row[2] / length));
+        if (weights[i] != 0)
+            place[4 * width] = bits_of((float)(row[0] / weights[i]));
+    }
+    table[5 * width] = bits_of((float)sqrt(squares));
+    table[5 * width + 1] = log_slope(layers, at, depths, rows, missing);
+}
+
 /* Σx² of an array that is not float64. */
 double gyrostat_squares(const void *data, int64_t n, int32_t kind) {
     float wide[BLOCK];
@@ -153,7 +204,13 @@ void gyrostat_ways(int64_t count, const void *const *now, void *const *before, c
     }
 }
 
-enum { SAMPLES = 64 };
+/* Numbers over others, in float32; `missing` where these are 0. */
+void gyrostat_quotients(int64_t count, const double *above, const double *below, uint32_t missing, uint32_t *found) {
+    for (int64_t i = 0; i < count; i++)
+        found[i] = below[i] != 0 ? bits_of((float)(above[i] / below[i])) : missing;
+}
+
+enum { SAMPLES = 8 }; /* each is a wait for memory */
 
 /* Whether float32 arrays hold, at places spread over them, the very bits that the others do; a byte for each. */
 void gyrostat_alike(int64_t count, const void *const *these, const void *const *those, const int64_t *lengths,

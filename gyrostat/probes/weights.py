@@ -29,31 +29,28 @@ class Weights(Probe):
 
     def begin(self) -> None:
         """Forgets a step that never ended."""
-        if self._trained:
-            self._trail.forget()
+        self._trail.begin(unfinished=bool(self._trained))
         self._trained = []
 
     def after_backward(self) -> Readings:
         """Notes where the weights are before the step."""
         trained = self.network.trained()
         self._trained = [self._places[id(parameter)] for parameter in trained]
-        self._trail.mark({self._names[at]: p.detach() for at, p in zip(self._trained, trained, strict=True)})
+        self._trail.mark({self._names[at]: p for at, p in zip(self._trained, trained, strict=True)})
         return {}
 
     def after_update(self) -> Readings:
         """Norms of the new weights, and of the way from the old ones."""
-        network, trained = self.network, self._trained
+        network, trained, length = self.network, self._trained, len(self._names)
         self._trained = []
-        parameters = [parameter.detach() for parameter in network.parameters.values()]
-        way = self._trail.way({self._names[at]: parameters[at] for at in trained})
-        others = sorted(set(range(len(parameters))).difference(trained))
-        if others:
-            still = norms([parameters[at] for at in others], network.device)
-            sizes = torch.empty(len(parameters), dtype=still.dtype, device=still.device)
-            sizes[index(others, network.device)] = still
+        way = self._trail.way(network.parameters)
+        sizes, ratio = way.now, quotient(way.moved, way.before)
+        if trained != list(range(length)):
+            parameters = list(network.parameters.values())
+            others = sorted(set(range(length)).difference(trained))
+            sizes = way.now.new_empty(length)
+            sizes[index(others, network.device)] = norms([parameters[at] for at in others], network.device)
             sizes[index(trained, network.device)] = way.now
-        else:
-            sizes = way.now
+            ratio = network.spread(ratio, trained, length)
         network.sizes.note(sizes, lambda: self._trail.holds(network.parameters))
-        ratio = network.spread(quotient(way.moved, way.before), trained, len(parameters))
         return {"weight.norm": sizes.to(torch.float32), "update.ratio": ratio}

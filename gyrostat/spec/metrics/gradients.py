@@ -12,7 +12,9 @@ METRICS = (
     Metric(name="gradient.nonfinite_count", unit="1", axis="parameter", stage=GRADIENT,
            description="Elements of each parameter's gradient that are infinite or NaN."),
     Metric(name="gradient.zero_fraction", unit="1", axis="parameter", stage=GRADIENT,
-           description="Share of exact zeros in each parameter's gradient; what a sparse gradient leaves out is zero."),
+           description="Share of exact zeros in each parameter's gradient; what a sparse gradient leaves out is zero. "
+                       "Of a gradient of more than 32,768 elements, on a CPU without a C compiler: of about 8,192 of "
+                       "them, evenly spread."),
     Metric(name="gradient.weight_ratio", unit="1", axis="parameter", stage=GRADIENT, log=True,
            description="‖g‖₂/‖w‖₂ of each parameter, w before the step; absent where w is zero.",
            source="Brock et al. 2021, arXiv 2102.06171, section 4"),

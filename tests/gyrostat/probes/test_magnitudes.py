@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gyrostat.probes.magnitudes import _foreach_rows, magnitudes
+from gyrostat.probes.magnitudes import SAMPLE, WHOLE, _foreach_rows, magnitudes
 from gyrostat.probes.native import kernels
 
 CPU = torch.device("cpu")
@@ -28,6 +28,11 @@ def drawn(size: int, number_format: torch.dtype) -> Tensor:
     return torch.randn(size, generator=generator).clamp(min=-0.5).relu().to(number_format)
 
 
+def error_of_zeros(tensor: Tensor) -> float:
+    """Three standard errors of a fraction of 1/2, where zeros are counted in a sample."""
+    return 0.0 if kernels.library is not None or tensor.numel() <= WHOLE else 1.5 / SAMPLE**0.5
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e30])
 def test_each_of_a_mixture_is_what_numpy_finds_in_float64(scale: float) -> None:
     tensors = [scale * drawn(n, kind) for n in (1, 10, 1_000, 300_000) for kind in (torch.float32, torch.float64)]
@@ -35,7 +40,10 @@ def test_each_of_a_mixture_is_what_numpy_finds_in_float64(scale: float) -> None:
     tensors += [torch.complex(drawn(30, torch.float32), drawn(30, torch.float32))]
     found = magnitudes(tensors, CPU)
     for at, tensor in enumerate(tensors):
-        assert [float(column[at]) for column in found] == pytest.approx(reference(tensor), rel=1e-5), tensor.dtype
+        norm, largest, zeros, nonfinite = (float(column[at]) for column in found)
+        expected = reference(tensor)
+        assert [norm, largest, nonfinite] == pytest.approx([*expected[:2], expected[3]], rel=1e-5), tensor.dtype
+        assert zeros == pytest.approx(expected[2], rel=1e-5, abs=error_of_zeros(tensor)), tensor.dtype
 
 
 def test_repeated_rows_of_a_sparse_tensor_are_added_up_and_what_it_leaves_out_is_zero() -> None:
@@ -62,8 +70,24 @@ def test_the_way_of_accelerators_finds_the_same(number_format: torch.dtype) -> N
     norm, largest, zeros, nonfinite = _foreach_rows(tensors).T
     found = magnitudes(tensors, CPU)
     sizes = torch.tensor([tensor.numel() for tensor in tensors])
-    for ours, theirs in zip((norm, largest, zeros / sizes, nonfinite), found, strict=True):
+    for ours, theirs in zip((norm, largest, nonfinite), (found.norms, found.largest, found.nonfinite), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0, equal_nan=True)
+    for fraction, theirs, tensor in zip(zeros / sizes, found.zero_fraction, tensors, strict=True):
+        assert float(theirs) == pytest.approx(float(fraction), rel=1e-5, abs=error_of_zeros(tensor))
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (100, 4096), (300_001,)])
+def test_zeros_of_a_large_gradient_are_told_within_their_error_wherever_they_lie(shape: tuple[int, ...]) -> None:
+    errors = []
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        gradient = torch.randn(shape, generator=generator)
+        flat = gradient.view(-1, 64) if seed % 2 and gradient.numel() % 64 == 0 else gradient.view(-1, 1)
+        flat[torch.rand(len(flat), generator=generator) < 0.3] = 0  # elements, or runs of them as of dead units
+        errors.append(float(magnitudes([gradient], CPU).zero_fraction[0]) - float((gradient == 0).double().mean()))
+    assert np.abs(errors).max() <= 4 * 0.46 / SAMPLE**0.5
+    if kernels.library is not None:
+        assert not any(errors)
 
 
 def test_a_hundred_million_elements_are_summed_without_losing_any() -> None:

@@ -78,7 +78,7 @@ def test_a_step_that_never_ended_leaves_nothing() -> None:
         check(trail, tensors, scaled(tensors, 1.01))
     trail.mark(tensors)
     scaled(tensors, 5)()
-    trail.forget()
+    trail.begin(unfinished=True)
     check(trail, tensors, scaled(tensors, 1.01))
 
 
@@ -95,3 +95,62 @@ def test_what_is_not_finite_shows() -> None:
     found = trail.way(tensors)
     np.testing.assert_array_equal(found.moved.numpy(), [np.nan, np.inf])
     np.testing.assert_array_equal(found.now.numpy(), [np.nan, np.inf])
+
+
+@pytest.mark.parametrize(
+    ("shape", "draw", "error"),
+    [
+        ((512, 512), lambda g, t: torch.randn(t.shape, generator=g), 0.0055),
+        ((300, 700), lambda g, t: torch.randn(t.shape, generator=g) ** 3, 0.027),  # kurtosis 46
+        ((4096, 64), lambda g, t: torch.randn(t.shape, generator=g) * (torch.rand(4096, 1, generator=g) < 0.25), 0.025),
+    ],
+    ids=["normal", "heavy tails", "a quarter of the rows"],
+)
+def test_the_way_of_a_large_tensor_is_told_within_its_error(
+    shape: tuple[int, int], draw: Callable[[torch.Generator, Tensor], Tensor], error: float
+) -> None:
+    """√((κ − 1)/16384)/2 where elements are independent; rows that stand still come in runs of the sample's 16."""
+    errors = []
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        tensors, trail = {"matrix": torch.randn(shape, generator=generator)}, Trail(CPU)
+        for _ in range(2):  # the second follows on the first
+            step = 1e-3 * draw(generator, tensors["matrix"])
+            before = tensors["matrix"].double().norm()
+            trail.mark(tensors)
+            tensors["matrix"] += step
+            found = trail.way(tensors)
+            errors.append(float(found.moved[0] / step.double().norm()) - 1)
+            assert float(found.before[0]) == pytest.approx(float(before), rel=1e-5)
+            assert float(found.now[0]) == pytest.approx(float(tensors["matrix"].double().norm()), rel=1e-5)
+    if kernels.library is not None:
+        assert np.abs(errors).max() < 1e-3  # what float32 leaves of so short a step
+    else:
+        assert 0.5 * error < np.sqrt(np.mean(np.square(errors))) < 1.3 * error
+        assert np.abs(errors).max() < 4 * error
+
+
+def test_what_is_written_to_a_large_tensor_between_steps_is_not_the_steps() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tensors, trail = {"matrix": torch.randn(400, 300, generator=generator)}, Trail(CPU)
+    for _ in range(3):
+        trail.mark(tensors)
+        tensors["matrix"].mul_(1.01)
+        moved = tensors["matrix"].double().norm() * 0.01 / 1.01
+        assert float(trail.way(tensors).moved[0]) == pytest.approx(float(moved), rel=0.03)
+        trail.begin(unfinished=False)
+        tensors["matrix"].data.mul_(2)
+
+
+def test_the_kernel_takes_over_between_two_steps_and_within_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = kernels.library
+    for arrives in (1, 2, 3):
+        tensors, trail = {"matrix": torch.ones(400, 300), "few": torch.ones(5)}, Trail(CPU)
+        for step in range(5):
+            monkeypatch.setattr(kernels, "library", library if step > arrives else None)
+            trail.mark(tensors)
+            monkeypatch.setattr(kernels, "library", library if step >= arrives else None)
+            before = tensors["matrix"].double().norm()
+            scaled(tensors, 0.5)()
+            found = trail.way(tensors)
+            np.testing.assert_allclose(found.moved.numpy(), [float(before) / 2, 5**0.5 * 0.5 ** (step + 1)], rtol=1e-5)
