@@ -2,14 +2,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from app.errors import Invalid, NotFound
 from app.series import Series
 from app.services import metrics, runs
 from app.services.maintenance import merge_some
-from app.storage import discard
+from app.storage import discard, reading
 from app.storage.database import Database, Session
-from app.storage.tables import Run
+from app.storage.remembered import Remembered
+from app.storage.tables import Block, Run
 from gyrostat.wire.values import ABSENT, is_absent
 from tests.app.measured import SCALAR, VECTOR, Sender, add_attempt, make_layout, make_run, start
 
@@ -277,11 +279,19 @@ def test_a_column_read_alone_equals_the_same_among_all_remembered_or_not(databas
     sender.frames(np.arange(3000), {VECTOR: values})
     _merge_all(database)
     before = _read(database, VECTOR, names="b", points=100)
+    assert _num_remembered(database) == 0  # one look at one column unpacks that one
     whole = _read(database, VECTOR, points=100)
     after = _read(database, VECTOR, names="b", points=100)
     for plane in ("values", "minimum", "mean", "maximum", "nonfinite"):
         np.testing.assert_array_equal(getattr(before, plane), getattr(after, plane))
         np.testing.assert_array_equal(getattr(before, plane), getattr(whole, plane)[:, 1:2])
+    assert _num_remembered(database) > 0
+
+
+def _num_remembered(database: Database) -> int:
+    with database.read() as session:
+        known: Remembered = session.info[reading.BLOCKS]
+        return sum(known.get(block_id) is not None for block_id in session.scalars(select(Block.id)))
 
 
 def test_planes_asked_for_one_after_the_other_are_those_asked_for_at_once(database: Database) -> None:
