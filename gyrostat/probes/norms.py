@@ -3,9 +3,11 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gyrostat.probes.chunks import dot
 from gyrostat.probes.moments import KINDS, native_magnitudes
 from gyrostat.probes.native import kernels
 
@@ -24,6 +26,8 @@ def norms(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     if not tensors:
         return torch.zeros(0, dtype=wide, device=device)
     plain = [_plain(tensor) for tensor in tensors]
+    if kernels.library is None and device.type == "cpu" and all(t.is_cpu and t.dtype == torch.float32 for t in plain):
+        return torch.tensor([norm(tensor) for tensor in plain], dtype=wide)
     groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for position, tensor in enumerate(plain):
         groups.setdefault((tensor.device, tensor.dtype), []).append(position)
@@ -33,20 +37,28 @@ def norms(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
             rows = native_magnitudes([plain[p] for p in positions], kernels.library)
             if len(groups) == 1 and device == place:
                 return rows[:, 0]
-            for position, norm in zip(positions, rows[:, 0], strict=True):
-                found[position] = norm.to(device, non_blocking=True)
+            for position, of_one in zip(positions, rows[:, 0], strict=True):
+                found[position] = of_one.to(device, non_blocking=True)
             continue
         of_group = torch._foreach_norm([plain[p] for p in positions], 2, _accumulator(place, dtype))
-        for position, norm in zip(positions, of_group, strict=True):
-            found[position] = norm if place == device else norm.to(device, non_blocking=True)
-    result = torch.stack([norm.to(wide) for norm in found])
+        for position, of_one in zip(positions, of_group, strict=True):
+            found[position] = of_one if place == device else of_one.to(device, non_blocking=True)
+    result = torch.stack([of_one.to(wide) for of_one in found])
     return _rescued(result, plain) if device.type == "cpu" else result
+
+
+def norm(tensor: Tensor) -> float:
+    """‖t‖₂ of a float32 tensor on a CPU, without the kernel: numpy's products take half of what torch's norms do."""
+    flat = tensor.numpy().reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = math.sqrt(dot(flat, flat))
+    return _norm_in_float64(tensor) if found < _UNDERFLOW or found > _OVERFLOW else found
 
 
 def global_norm(each: Tensor) -> Tensor:
     """√Σ n² of the norms (n,) of disjoint parts, 0-dim; without overflow, and 0 of nothing."""
-    norm: Tensor = torch.linalg.vector_norm(each)
-    return norm
+    whole: Tensor = torch.linalg.vector_norm(each)
+    return whole
 
 
 def _accumulator(place: torch.device, dtype: torch.dtype) -> torch.dtype:
@@ -63,8 +75,8 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def _rescued(result: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-    for position, norm in enumerate(result.tolist()):
-        if (norm < _UNDERFLOW or norm > _OVERFLOW) and tensors[position].dtype != torch.float64:
+    for position, found in enumerate(result.tolist()):
+        if (found < _UNDERFLOW or found > _OVERFLOW) and tensors[position].dtype != torch.float64:
             result[position] = _norm_in_float64(tensors[position])
     return result
 

@@ -51,17 +51,22 @@ class Size(NamedTuple):
     largest: float
 
 
-def size_of(array: Float32Array) -> Size | None:
-    """Of (outer, channels, inner), contiguous; None where one is not finite, or float32 does not hold fourth powers."""
+def size_of(array: Float32Array, *, negative: bool = True) -> Size | None:
+    """Of (outer, channels, inner), contiguous; None where one is not finite, or float32 does not hold fourth powers.
+
+    `negative`: whether there may be negative ones.
+    """
     if array.size > _TOGETHER and len(array) > 1:
         rows = max(1, _TOGETHER // array[0].size)
-        parts = [size_of(array[at : at + rows]) for at in range(0, len(array), rows)]
+        parts = [size_of(array[at : at + rows], negative=negative) for at in range(0, len(array), rows)]
         known = [part for part in parts if part is not None]
         if len(known) < len(parts):
             return None
         squares = np.sum([part.squares for part in known], axis=0)
         return Size(sum(part.total for part in known), squares, max(part.largest for part in known))
-    largest = max(array.max().item(), -array.min().item())
+    largest = array.max().item()
+    if negative:
+        largest = max(largest, -array.min().item())
     if largest != 0 and not _SMALLEST < largest < _LARGEST:  # NaN is not
         return None
     return Size(torch.from_numpy(array).sum().item(), _squares(array), largest)

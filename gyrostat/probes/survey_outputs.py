@@ -25,6 +25,8 @@ _WHOLE = 4 * SAMPLE
 _HELD = 64
 """Outputs that wait for being put together: bounds the memory of samples for loops over time steps."""
 
+_NEVER_NEGATIVE = frozenset({nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.Softmax})
+
 _ROUNDING = 1e-10
 """A variance below so much of the mean square is rounding: there is no shape to a distribution then."""
 
@@ -74,7 +76,7 @@ class SurveyOutputs:
             return
         table = arranged(values, axis)
         array = (table if table.dtype == torch.float32 else table.float()).numpy()
-        size = size_of(array)
+        size = size_of(array, negative=type(self._modules[leaf]) not in _NEVER_NEGATIVE)
         if size is None:
             self._add_whole(leaf, values, axis)
             return

@@ -1,5 +1,6 @@
 """Where weights were before a step, and how far it moved them."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from gyrostat.probes.copies import Copies
 from gyrostat.probes.moments import addressed
 from gyrostat.probes.native import kernels
-from gyrostat.probes.norms import norms
+from gyrostat.probes.norms import norm, norms
 
 Pairs = tuple[int, Any, Any, Any]
 
@@ -65,6 +66,7 @@ class Trail:
         self._norms: Tensor | None = None
         self._marked = self._left = _State([], [], [])
         self._pairs: Pairs | None = None
+        self._samples = self._seen = torch.empty(0)
         self._kept = self._follows = self._sampled = self._looked = False
 
     def begin(self, *, unfinished: bool) -> None:
@@ -83,7 +85,7 @@ class Trail:
         plain = _plain(tensors)
         self._pairs, self._norms, self._sampled = None, None, bool(tensors) and plain and library is None
         if self._sampled:
-            self._before = {name: _sample(tensor).clone() for name, tensor in tensors.items()}
+            self._before, self._samples = {}, _samples(tensors)
             self._norms = norms(list(tensors.values()), self._device)
         elif library is None or not plain:
             self._before = self._copies.of(tensors)
@@ -95,13 +97,13 @@ class Trail:
 
     def holds(self, tensors: Mapping[str, Tensor]) -> bool:
         """Whether the tensors that were marked, by name among these, are as the last step left them."""
-        marked = {name: tensors[name] for name in self._before}
+        marked = {name: tensors[name] for name in self._marked.names}
         self._looked = self._kept and self._left == _state(marked) and self._alike(marked)
         return self._looked
 
     def way(self, tensors: Mapping[str, Tensor]) -> Way:
         """After the step, of those that were marked, by their names."""
-        moved = {name: tensors[name].detach() for name in self._before}
+        moved = {name: tensors[name].detach() for name in self._marked.names}
         self._left = _state(moved)
         fits = self._left.forms == self._marked.forms
         self._kept = self._follows and fits and (self._sampled or self._pairs is not None)
@@ -116,13 +118,16 @@ class Trail:
 
     def _by_samples(self, moved: Mapping[str, Tensor]) -> Way:
         assert self._norms is not None
-        samples, old = {name: _sample(tensor).clone() for name, tensor in moved.items()}, self._norms
-        ways = norms(torch._foreach_sub(list(samples.values()), list(self._before.values())), self._device)
-        shares = [tensor.numel() / max(1, samples[name].numel()) for name, tensor in moved.items()]
+        samples, old = _samples(moved), self._norms
+        away, ways, end = samples - self._samples, [], 0
+        for tensor in moved.values():
+            size = tensor.numel() if tensor.numel() <= WHOLE else _RUNS * _RUN
+            start, end = end, end + size
+            ways.append(norm(away[start:end]) * math.sqrt(tensor.numel() / max(1, size)))
         self._norms = norms(list(moved.values()), self._device)
         if self._kept:
-            self._before = samples
-        return Way(self._norms, ways * torch.tensor(shares, dtype=ways.dtype).sqrt(), old)
+            self._samples, self._seen = samples, _seen(moved)
+        return Way(self._norms, torch.tensor(ways, dtype=old.dtype), old)
 
     def _by_torch(self, moved: Mapping[str, Tensor]) -> Way:
         copies = list(self._before.values())
@@ -135,7 +140,7 @@ class Trail:
     def _alike(self, tensors: Mapping[str, Tensor]) -> bool:
         """Whether some of the elements of tensors that are kept are what they were."""
         if kernels.library is None or self._pairs is None:
-            return all(_looks(tensor, self._before[name]) for name, tensor in tensors.items())
+            return self._sampled and _seen(tensors).equal(self._seen)
         found = torch.empty(len(tensors), dtype=torch.bool)
         kernels.library.gyrostat_alike(*self._pairs, found.data_ptr())
         return bool(found.all())
@@ -151,24 +156,21 @@ def _plain(tensors: Mapping[str, Tensor]) -> bool:
     return all(t.dtype == torch.float32 and t.is_cpu and t.is_contiguous() for t in tensors.values())
 
 
-def _sample(tensor: Tensor) -> Tensor:
-    """Some elements of a plain tensor: a view; all where they are few.
+def _samples(tensors: Mapping[str, Tensor]) -> Tensor:
+    """Some elements of each of the plain tensors, copied one after the other; all where they are few.
 
     Runs begin an odd number of elements from each other, so that they meet every column of a matrix.
     """
-    if tensor.numel() <= WHOLE:
-        return tensor.detach()
-    apart = tensor.numel() // _RUNS - 1 | 1
-    return tensor.detach().as_strided((_RUNS, _RUN), (apart, 1))
+    views = [
+        t.view(-1) if t.numel() <= WHOLE else t.as_strided((_RUNS, _RUN), (t.numel() // _RUNS - 1 | 1, 1)).reshape(-1)
+        for t in map(Tensor.detach, tensors.values())
+    ]
+    return torch.cat(views)
 
 
-def _looks(tensor: Tensor, copy: Tensor) -> bool:
-    """Whether some elements of a tensor are those of the copy of its sample."""
-    if tensor.numel() > WHOLE:
-        one, other = (each[:: _RUNS // _LOOKS, 0] for each in (_sample(tensor), copy))
-    else:
-        one, other = (each.detach().view(-1)[:: tensor.numel() // _LOOKS + 1] for each in (tensor, copy))
-    return one.equal(other)
+def _seen(tensors: Mapping[str, Tensor]) -> Tensor:
+    """Some elements of plain tensors, together."""
+    return torch.cat([t.detach().view(-1)[:: t.numel() // _LOOKS + 1] for t in tensors.values()])
 
 
 def _pairs(tensors: Mapping[str, Tensor], copies: Mapping[str, Tensor]) -> Pairs:
