@@ -4,7 +4,8 @@ two more columns, and of each channel Σx² and whether any x is not 0. And what
 #include "formats.h"
 
 enum { ROWS = 64 };
-enum { LONG_RUN = 128 }; /* elements of a channel side by side that are worth a block of their own */
+enum { SHORT_RUN = 64 }; /* fewer elements of a channel side by side are columns of their own */
+enum { LONG_RUN = 512 }; /* elements of a channel side by side that are worth a block of their own */
 enum { SATURATED = COLUMNS, ELEMENTS, CALLS, WIDTH }; /* of a row; calls are those whose channels were read */
 #define ROUNDING 1e-10   /* a variance below so much of the mean square has no shape */
 
@@ -23,15 +24,16 @@ typedef struct {
 static void add_run(const Reading *of, int64_t channel, const float *x, int64_t n) {
     float squares = 0;
     int32_t bits = 0;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i++)
         squares += x[i] * x[i];
-        bits |= magnitude_bits(x[i]);
-    }
+    if (squares == 0) /* of zeros, or of what float32 does not hold the squares of */
+        for (int64_t i = 0; i < n; i++)
+            bits |= magnitude_bits(x[i]);
     of->squares[channel] += (double)squares;
-    of->alive[channel] |= bits != 0;
+    of->alive[channel] |= squares != 0 || bits != 0;
 }
 
-/* Sums of channels that lie side by side, in float32 until there are ROWS of them. */
+/* Sums of columns that lie side by side, `inner` of each channel, in float32 until there are ROWS of them. */
 typedef struct {
     int64_t count;
     float squares[BLOCK];
@@ -39,45 +41,51 @@ typedef struct {
 } Rows;
 
 static void flush(const Reading *of, Rows *rows) {
-    for (int64_t i = 0; i < of->channels; i++) {
-        of->squares[i] += (double)rows->squares[i];
-        of->alive[i] |= rows->bits[i] != 0;
-    }
+    for (int64_t channel = 0, i = 0; channel < of->channels; channel++)
+        for (const int64_t end = i + of->inner; i < end; i++) {
+            of->squares[channel] += (double)rows->squares[i];
+            of->alive[channel] |= rows->squares[i] != 0 || rows->bits[i] != 0;
+        }
     rows->count = 0;
 }
 
-/* Whole rows of all channels side by side; there are no more channels than BLOCK. `dense`: no element is 0. */
-static void add_rows(const Reading *of, Rows *rows, const float *restrict x, int64_t n, int dense) {
-    const int64_t channels = of->channels;
+/* Whole rows of all columns side by side; there are no more columns than BLOCK. */
+static void add_rows(const Reading *of, Rows *rows, const float *restrict x, int64_t n) {
+    const int64_t columns = of->channels * of->inner;
     float *restrict squares = rows->squares;
     int32_t *restrict bits = rows->bits;
     if (rows->count == 0) {
-        memset(squares, 0, (size_t)channels * sizeof *squares);
-        memset(bits, 0, (size_t)channels * sizeof *bits);
+        memset(squares, 0, (size_t)columns * sizeof *squares);
+        memset(bits, 0, (size_t)columns * sizeof *bits);
     }
-    const float *const end = x + n;
-    rows->count += n / channels;
-    for (; end - x >= 4 * channels; x += 4 * channels) {
-        const float *restrict a = x, *restrict b = a + channels, *restrict c = b + channels, *restrict d = c + channels;
-        for (int64_t i = 0; i < channels; i++)
+    const float *const end = x + n, *row = x;
+    rows->count += n / columns;
+    for (; end - row >= 4 * columns; row += 4 * columns) {
+        const float *restrict a = row, *restrict b = a + columns, *restrict c = b + columns, *restrict d = c + columns;
+        for (int64_t i = 0; i < columns; i++)
             squares[i] += (a[i] * a[i] + b[i] * b[i]) + (c[i] * c[i] + d[i] * d[i]);
-        if (!dense)
-            for (int64_t i = 0; i < channels; i++)
-                bits[i] |= (magnitude_bits(a[i]) | magnitude_bits(b[i])) | (magnitude_bits(c[i]) | magnitude_bits(d[i]));
     }
-    for (; x < end; x += channels)
-        for (int64_t i = 0; i < channels; i++) {
-            squares[i] += x[i] * x[i];
-            bits[i] |= magnitude_bits(x[i]);
-        }
-    if (dense)
-        memset(of->alive, 1, (size_t)channels);
+    for (; row < end; row += columns)
+        for (int64_t i = 0; i < columns; i++)
+            squares[i] += row[i] * row[i];
+    int32_t silent = 0;
+    for (int64_t i = 0; i < columns; i++)
+        silent += squares[i] == 0;
+    if (silent > 0) /* columns of zeros, or of what float32 does not hold the squares of */
+        for (row = x; row < end; row += columns)
+            for (int64_t i = 0; i < columns; i++)
+                bits[i] |= magnitude_bits(row[i]);
     if (rows->count >= ROWS)
         flush(of, rows);
 }
 
+/* Whether blocks are made of whole rows of columns. */
+static int side_by_side(const Reading *of) {
+    return of->inner < SHORT_RUN && of->channels <= BLOCK / of->inner;
+}
+
 /* Adds the `n` elements from `at` on, whose largest magnitude has the bits `top`. */
-static void add_channels(const Reading *of, Rows *rows, int64_t at, const float *x, int64_t n, int32_t top, int dense) {
+static void add_channels(const Reading *of, Rows *rows, int64_t at, const float *x, int64_t n, int32_t top) {
     const float largest = from_bits((uint32_t)top);
     if (top == 0)
         return;
@@ -89,8 +97,8 @@ static void add_channels(const Reading *of, Rows *rows, int64_t at, const float 
         }
         return;
     }
-    if (of->inner == 1 && of->channels <= BLOCK) {
-        add_rows(of, rows, x, n, dense);
+    if (side_by_side(of)) {
+        add_rows(of, rows, x, n);
         return;
     }
     if (of->inner == 1) {
@@ -141,8 +149,8 @@ static int64_t outside(const float *x, int64_t n, float low, float high) {
 /* Adds one output to what was read. */
 void gyrostat_read_output(const void *data, const Reading *of) {
     const int64_t n = of->outer * of->channels * of->inner;
-    const int by_rows = of->inner == 1 && of->channels <= BLOCK, by_runs = of->inner >= LONG_RUN;
-    const int64_t most = by_rows ? BLOCK / of->channels * of->channels : BLOCK;
+    const int by_rows = side_by_side(of), by_runs = of->inner >= LONG_RUN;
+    const int64_t columns = of->channels * of->inner, most = by_rows ? BLOCK / columns * columns : BLOCK;
     float wide[BLOCK], pivot = 0;
     Rows rows;
     rows.count = 0;
@@ -156,9 +164,8 @@ void gyrostat_read_output(const void *data, const Reading *of) {
         if (by_runs) {
             add_long_run(of, at / of->inner % of->channels, x, length, &pivot);
         } else {
-            const double zeros = of->row[5];
             const int32_t top = gyrostat_add_block(of->row, x, length, &pivot);
-            add_channels(of, &rows, at, x, length, top, of->row[5] == zeros);
+            add_channels(of, &rows, at, x, length, top);
         }
         if (of->low < of->high)
             of->row[SATURATED] += (double)outside(x, length, of->low, of->high);

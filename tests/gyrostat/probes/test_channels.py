@@ -67,6 +67,16 @@ def test_a_unit_of_tiny_or_huge_values_is_alive_and_has_squares(scale: float) ->
         check(output, 1, None)
 
 
+@pytest.mark.parametrize("shape", [(300, 33), (50, 600), (60, 9, 5), (3, 16, 8, 8), (2, 3, 40, 40)])
+def test_a_unit_whose_squares_vanish_beside_those_of_others_is_alive(shape: tuple[int, ...]) -> None:
+    output = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    output[:, 1], output[:, 2] = 0, 0
+    output[-1, 1] = 1e-30
+    found = read(output, 1, None)
+    assert found.alive is not None
+    assert (~found.alive).nonzero().view(-1).tolist() == [2]
+
+
 def test_a_unit_that_is_not_finite_is_alive_and_shows() -> None:
     output = torch.zeros(3, 3)
     output[1, 0], output[2, 1] = torch.nan, torch.inf
