@@ -204,7 +204,8 @@ def get_series(
     """The metric over steps: complete, or in `points` buckets that hide neither a spike nor a non-finite value.
 
     Complete is, of a run that is thinned (`thinned_at`), what is kept: buckets of 16 rows, the newest rows beside them.
-    CSV and Parquet have a column for each name; Arrow has the matrices of JSON, as columns of lists of one length.
+    CSV and Parquet have a column for each name. Arrow has the matrices of JSON, as columns of lists of one length; the
+    names are a JSON array in the schema's metadata, `names`, beside `metric`, `unit`, `axis` and `description`.
     """
     wanted = [name.strip() for name in aggregate.split(",") if name.strip()] or list(metric_service.AGGREGATES)
 

@@ -15,7 +15,7 @@ from gyrostat.wire.layout import Layout
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Columns:
+class Alignment:
     """The columns' names, and of each (attempt, layout) where each of its columns goes among them; -1: nowhere."""
 
     names: tuple[str, ...]
@@ -27,7 +27,7 @@ def names_in(known: Layout | None, metric: str) -> Sequence[str]:
     return ("",) if known is None else known.names.get(metric, ("",))
 
 
-def columns_of(session: Session, run_id: str, metric: str, used: set[tuple[int, int]], glob: str | None) -> Columns:
+def columns_of(session: Session, run_id: str, metric: str, used: set[tuple[int, int]], glob: str | None) -> Alignment:
     """The columns of a metric whose rows follow the layouts `used`: the newest layout's, then those only others have.
 
     Of all, the one whose name is `glob`, or those that it matches.
@@ -39,9 +39,11 @@ def columns_of(session: Session, run_id: str, metric: str, used: set[tuple[int, 
     declaring = [key for key, known in layouts.items() if known.width(metric) is not None]
     newest = declaring[-1:] or sorted(used)[-1:]
     names_of = {key: names_in(layouts[key], metric) for key in [*newest, *sorted(used, reverse=True)]}
-    first = next(iter(names_of.values()), [])
+    if not names_of:  # none is declared or stored there: as the backend's own metrics are
+        names_of = {(0, 0): names_in(None, metric)}
+    first = next(iter(names_of.values()))
     if glob is None and all(each == first for each in names_of.values()):
-        return Columns(names=tuple(first), places=dict.fromkeys(used, np.arange(len(first))))
+        return Alignment(names=tuple(first), places=dict.fromkeys(used, np.arange(len(first))))
     order = dict.fromkeys(name for each in names_of.values() for name in each)
     names = _matching(order, glob)
     if order and not names:
@@ -50,7 +52,7 @@ def columns_of(session: Session, run_id: str, metric: str, used: set[tuple[int, 
             path="names", value=glob, message="matches none of the names", mend=f"the names are {some} ..."
         )
         raise Invalid(f"no name of {metric} matches {glob!r}", problems=[problem])
-    return Columns(names=names, places={key: _places_in(names_of[key], names) for key in used})
+    return Alignment(names=names, places={key: _places_in(names_of[key], names) for key in used})
 
 
 def _matching(names: Collection[str], glob: str | None) -> tuple[str, ...]:

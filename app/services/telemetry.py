@@ -5,9 +5,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from app.storage.database import Database
 from gyrostat.wire.messages import Acknowledgement
 
-# Prometheus notices a restart by itself: a gauge beside each counter, of when it began, would be a third of the lines.
-disable_created_metrics()  # type: ignore[no-untyped-call]
-
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
@@ -15,6 +12,8 @@ class Telemetry:
     """Prometheus instruments; safe to use from any thread."""
 
     def __init__(self) -> None:
+        # Prometheus notices a restart by itself: a gauge beside each counter, of when it began, is a third of the lines
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=True)
         self.requests = Counter(
             "gyrostat_http_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry

@@ -20,7 +20,7 @@ from app.series import PLANES, Rows, joined, single_rows
 from app.storage import blocks
 from app.storage.blocks import LevelBlock
 from app.storage.pyramid import level_for
-from app.storage.remembered import Remembered
+from app.storage.remembered import Remembered, of_columns
 from app.storage.tables import Block
 from gyrostat.wire.values import ABSENT, Float32Array
 
@@ -225,34 +225,42 @@ def _blocks(
 ) -> Iterator[tuple[Place, LevelBlock]]:
     """The blocks in their order. They never change, they are only replaced: sessions that only read remember them.
 
-    But for rows that have just arrived, which are merged soon and read quickly, and for blocks of which somebody looks
-    at some columns for the first time: all of them take several times as long.
+    But for rows that have just arrived, which are merged soon and read quickly. Where somebody looks at some columns of
+    a block for the first time, or there is no room for all, those alone are unpacked.
     """
     known: Remembered | None = session.info.get(BLOCKS)
+    fits = known is not None and known.has_room_for((place.level == 0, _bytes(place, wanted)) for place in found)
     for start in range(0, len(found), BODIES_A_QUERY):
         chunk = found[start : start + BODIES_A_QUERY]
-        at_hand = {place.id: known.get(place.id) for place in chunk} if known else {}
-        missing = {place.id: _lacking(at_hand.get(place.id), place, wanted) for place in chunk}
-        asked = [block for block, planes in missing.items() if planes]
-        query = select(Block.id, Block.body).where(Block.id.in_(asked))
-        bodies = {row.id: row.body for row in session.execute(query)} if asked else {}
+        at_hand = dict[int, LevelBlock | None]()
+        if known is not None:
+            for place in chunk:
+                some = chosen[place.attempt, place.layout]
+                at_hand[place.id] = known.look_up(place.id, some, _planes_of(place, wanted))
+        missing = [place.id for place in chunk if at_hand.get(place.id) is None]
+        query = select(Block.id, Block.body).where(Block.id.in_(missing))
+        bodies = {row.id: row.body for row in session.execute(query)} if missing else {}
         for place in chunk:
-            some = chosen[place.attempt, place.layout]
-            block = at_hand.get(place.id)
-            if place.id in bodies:
+            block, some = at_hand.get(place.id), chosen[place.attempt, place.layout]
+            if block is None:
                 body = bodies[place.id]
-                if known is None or blocks.arrived(body) or not (known.is_asked_again(place.id) or some is None):
-                    yield place, _decoded(place, body, some, wanted)
-                    continue
-                block = known.put(place.id, _decoded(place, body, None, missing[place.id]), is_raw=place.level == 0)
-            assert block is not None, "it is at hand, or its body is"
-            yield place, _some_of(block, wanted if place.level else ("final",), some)
+                if known is None or blocks.arrived(body):
+                    block = _decoded(place, body, some, wanted)
+                elif some is not None and fits and known.count_look(place.id) > 1:
+                    whole = known.keep(place.id, None, _decoded(place, body, None, wanted), is_raw=place.level == 0)
+                    block = of_columns(whole, _planes_of(place, wanted), some)
+                else:
+                    block = known.keep(place.id, some, _decoded(place, body, some, wanted), is_raw=place.level == 0)
+            yield place, block
 
 
-def _lacking(block: LevelBlock | None, place: Place, wanted: Collection[str]) -> set[str]:
-    """The planes that are still to be read; a stored row has one."""
-    needed = set(wanted) if place.level else {"final"}
-    return needed if block is None else needed - block.rows.planes.keys()
+def _planes_of(place: Place, wanted: Collection[str]) -> Collection[str]:
+    """The planes to read; a stored row has one, which the others follow from."""
+    return wanted if place.level else ("final",)
+
+
+def _bytes(place: Place, wanted: Collection[str]) -> int:
+    return place.rows * place.width * len(_planes_of(place, wanted)) * np.dtype(np.float32).itemsize
 
 
 def _decoded(place: Place, body: bytes, columns: _Chosen, wanted: Collection[str]) -> LevelBlock:
@@ -261,14 +269,6 @@ def _decoded(place: Place, body: bytes, columns: _Chosen, wanted: Collection[str
     steps, values = blocks.decode(body, columns)
     none = np.zeros(0, dtype=np.int64)
     return LevelBlock(rows=single_rows(steps, values, ("final",)), child=none, offset=none.astype(np.uint32))
-
-
-def _some_of(block: LevelBlock, wanted: Collection[str], columns: _Chosen) -> LevelBlock:
-    given = block.rows.planes
-    # a slice, where it is one column, is not copied
-    index = slice(None) if columns is None else slice(columns[0], columns[0] + 1) if len(columns) == 1 else columns
-    planes = {name: given[name][:, index] for name in wanted}
-    return replace(block, rows=replace(block.rows, planes=planes))
 
 
 def _part(place: Place, rows: Rows) -> Part:

@@ -1,55 +1,92 @@
 """What sessions that only read have unpacked of blocks: bounded, shared between requests, safe from any thread."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from app.storage.blocks import LevelBlock
+from app.storage.blocks import Columns, LevelBlock
 from app.storage.recent import Recent
 
 COARSE_BYTES, RAW_BYTES, SECONDS = 44 << 20, 12 << 20, 120
 """Rows as measured have less room: they are read from disk in a fraction of the time, and there are more of them."""
-MAX_ASKED = 20_000
+MAX_LOOKED_AT = 20_000
 _OBJECTS_BYTES = 2048
 """Of what holds a block's arrays in memory, about."""
+_Key = tuple[int, bytes | None]
+"""A block's id, and which of its columns; None: all."""
 
 
 class Remembered:
-    """Blocks with all columns of the planes that were asked for, by their ids; so many bytes of them at most."""
+    """Planes of blocks, of all columns or of some, by the blocks' ids; so many bytes of them at most."""
 
     def __init__(self, coarse_bytes: int = COARSE_BYTES, raw_bytes: int = RAW_BYTES) -> None:
+        self._room = {False: coarse_bytes, True: raw_bytes}
         # not until the room is needed: of a run that is written, most blocks are replaced, and asked for no more
-        self._coarse: Recent[int, LevelBlock] = Recent(coarse_bytes, _size, seconds=SECONDS)
-        self._raw: Recent[int, LevelBlock] = Recent(raw_bytes, _size, seconds=SECONDS)
-        self._asked: Recent[int, bool] = Recent(MAX_ASKED)
+        self._kept: dict[bool, Recent[_Key, LevelBlock]] = {
+            is_raw: Recent(limit, _size, seconds=SECONDS) for is_raw, limit in self._room.items()
+        }
+        self._looks: Recent[int, int] = Recent(MAX_LOOKED_AT)
 
-    def get(self, block_id: int) -> LevelBlock | None:
-        """What is at hand of a block: maybe not all planes."""
-        return self._coarse.get(block_id) or self._raw.get(block_id)
+    def look_up(self, block_id: int, columns: Columns | None, planes: Collection[str]) -> LevelBlock | None:
+        """These planes of these columns of a block (None: of all), if everything of it is at hand."""
+        whole = self._get((block_id, None))
+        if whole is not None and whole.rows.planes.keys() >= set(planes):
+            return of_columns(whole, planes, columns)
+        some = None if columns is None else self._get(_key(block_id, columns))
+        if some is not None and some.rows.planes.keys() >= set(planes):
+            return of_columns(some, planes, None)
+        return None
 
-    def is_asked_again(self, block_id: int) -> bool:
-        """Whether this was called for the block before, or some of it is at hand."""
-        if self._asked.get(block_id):
-            return True
-        self._asked.put(block_id, True)
-        return self.get(block_id) is not None
-
-    def put(self, block_id: int, block: LevelBlock, *, is_raw: bool) -> LevelBlock:
-        """Keeps the block's planes beside those that are at hand, and returns all of them.
+    def keep(self, block_id: int, columns: Columns | None, block: LevelBlock, *, is_raw: bool) -> LevelBlock:
+        """Keeps the planes of what was read of these columns beside those that are at hand; returns what was given.
 
         A plane of one number everywhere, as counts mostly are, takes the room of one.
         """
-        known = self.get(block_id)
-        planes = {} if known is None else dict(known.rows.planes)
-        for name, plane in block.rows.planes.items():
-            bits = plane.view(np.uint32)
-            alike = (bits == bits[0, 0]).all()
-            planes[name] = np.broadcast_to(plane[:1, :1].copy(), plane.shape) if alike else plane
-        whole = replace(block, rows=replace(block.rows, planes=planes))
-        (self._raw if is_raw else self._coarse).put(block_id, whole)
-        return whole
+        key = _key(block_id, columns)
+        planes = {name: _folded(plane) for name, plane in block.rows.planes.items()}
+        known = self._get(key)
+        both = planes if known is None else {**known.rows.planes, **planes}
+        self._kept[is_raw].put(key, replace(block, rows=replace(block.rows, planes=both)))
+        return replace(block, rows=replace(block.rows, planes=planes))
+
+    def count_look(self, block_id: int) -> int:
+        """Counts that somebody looks at some columns of the block; how often that was, this time included."""
+        looks = (self._looks.get(block_id) or 0) + 1
+        self._looks.put(block_id, looks)
+        return looks
+
+    def has_room_for(self, sizes: Iterable[tuple[bool, int]]) -> bool:
+        """Whether blocks of so many bytes, each raw or not, can all be kept whole and leave room for as much again."""
+        needed = {False: 0, True: 0}
+        for is_raw, size in sizes:
+            needed[is_raw] += size
+        return all(2 * needed[is_raw] <= room for is_raw, room in self._room.items())
+
+    def _get(self, key: _Key) -> LevelBlock | None:
+        return self._kept[False].get(key) or self._kept[True].get(key)
+
+
+def of_columns(block: LevelBlock, planes: Collection[str], columns: Columns | None) -> LevelBlock:
+    """Some planes, and some columns of them; None: all."""
+    # a slice, where it is one column, is not copied
+    one = columns is not None and len(columns) == 1
+    index = slice(None) if columns is None else slice(columns[0], columns[0] + 1) if one else columns
+    given = block.rows.planes
+    return replace(block, rows=replace(block.rows, planes={name: given[name][:, index] for name in planes}))
+
+
+def _key(block_id: int, columns: Columns | None) -> _Key:
+    return block_id, None if columns is None else columns.tobytes()
+
+
+def _folded(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if not plane.size:
+        return plane
+    bits = plane.view(np.uint32)
+    return np.broadcast_to(plane[:1, :1].copy(), plane.shape) if (bits == bits[0, 0]).all() else plane
 
 
 def _size(block: LevelBlock) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from app.dashboard.contents.newest import newest_scalars
 from app.dashboard.looks import SEVERITIES, STATES
 from app.dashboard.sparkline import Sparkline, sparkline
+from app.errors import Damaged
 from app.services import metrics as metric_service
 from app.services import runs as run_service
 from app.services.run_view import RunView
@@ -117,7 +118,10 @@ def _spark(session: Session, run_id: str, newest: Mapping[str, Any]) -> Sparklin
     metric = next((metric for metric in SPARKED if metric in newest), None)
     if metric is None:
         return sparkline([])
-    series = metric_service.series(session, run_id, metric, points=SPARK_POINTS)
+    try:
+        series = metric_service.series(session, run_id, metric, points=SPARK_POINTS)
+    except Damaged:  # the run's own page says so
+        return sparkline([])
     column = series.values[:, 0] if series.mean is None else series.mean[:, 0]
     broken = np.zeros(len(column), dtype=bool) if series.nonfinite is None else series.nonfinite[:, 0] > 0
     shown = np.where(broken, np.nan, column)[~is_absent(series.values[:, 0])]

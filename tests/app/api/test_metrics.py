@@ -340,3 +340,28 @@ def test_what_is_damaged_is_told_and_takes_nothing_else_with_it(
     both = http.get(f"/runs/r1/panels?panel=metric.{VECTOR}&panel=metric.{SCALAR}").json()
     assert [figure.keys() >= {"data"} for figure in both.values()] == [False, True]
     assert VECTOR in both[f"metric.{VECTOR}"]["failed"]
+    database.write(lambda session: session.execute(update(Block).values(body=b"GYRB, once")))
+    assert http.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("names", [None, "fc.weight", "fc*"])
+def test_a_chart_that_one_block_answers_is_json_too(
+    http: httpx.Client, sender: Sender, database: Database, names: str | None
+) -> None:
+    rows = 9216 - 3  # with those that are there nine full blocks, and one of level 1
+    values = np.arange(rows * 4, dtype=np.float32).reshape(rows, 4)
+    sender.frames(np.arange(6, 6 + rows), {VECTOR: values})
+    while merge_some(database):
+        pass
+    found = http.get(URL, params={"points": 1000, **({"names": names} if names else {})}).json()
+    assert found["level"] == 1
+    assert len(found["nonfinite"]) == len(found["values"]) == 576
+    assert np.sum(found["nonfinite"]) == {None: 3, "fc.weight": 1, "fc*": 2}[names]
+
+
+def test_nothing_in_the_range_of_a_metric_that_no_layout_declares_is_an_empty_table(
+    http: httpx.Client, sender: Sender
+) -> None:
+    url = "/v1/runs/r1/metrics/progress.seconds"
+    assert http.get(url, params={"from": 100, "format": "csv"}).text.splitlines() == ["step,progress.seconds"]
+    assert http.get(url, params={"from": 100}).json()["values"] == []

@@ -274,41 +274,47 @@ def _delete(session: Session) -> None:
     runs.delete(session, "r1")
 
 
-def test_a_column_read_alone_equals_the_same_among_all_remembered_or_not(database: Database) -> None:
-    sender, values = start(database), np.random.default_rng(3).normal(size=(3000, 3)).astype(np.float32)
-    sender.frames(np.arange(3000), {VECTOR: values})
-    _merge_all(database)
-    before = _read(database, VECTOR, names="b", points=100)
-    assert _num_remembered(database) == 0  # one look at one column unpacks that one
-    whole = _read(database, VECTOR, points=100)
-    after = _read(database, VECTOR, names="b", points=100)
-    for plane in ("values", "minimum", "mean", "maximum", "nonfinite"):
-        np.testing.assert_array_equal(getattr(before, plane), getattr(after, plane))
-        np.testing.assert_array_equal(getattr(before, plane), getattr(whole, plane)[:, 1:2])
-    assert _num_remembered(database) > 0
+LONG = 20_000
+"""Rows of which a chart of 100 points reads a coarser level."""
+ASKED = [*({"aggregate": [name]} for name in metrics.AGGREGATES), {}, {"names": "b"}, {"names": "[ac]"}, {"names": "b"}]
 
 
-def _num_remembered(database: Database) -> int:
-    with database.read() as session:
-        known: Remembered = session.info[reading.BLOCKS]
-        return sum(known.get(block_id) is not None for block_id in session.scalars(select(Block.id)))
-
-
-def test_planes_asked_for_one_after_the_other_are_those_asked_for_at_once(database: Database) -> None:
-    sender, values = start(database), np.random.default_rng(4).normal(size=(3000, 3)).astype(np.float32)
+@pytest.mark.parametrize("room", [None, 60_000, 10], ids=["all-fits", "little-room", "nothing-fits"])
+def test_answers_are_the_same_whatever_is_remembered(database: Database, room: int | None) -> None:
+    sender, values = start(database), np.random.default_rng(4).normal(size=(LONG, 3)).astype(np.float32)
     values[:, 1] = -0.0
     values[7, 2], values[9, 2] = np.inf, ABSENT
-    sender.frames(np.arange(3000), {VECTOR: values})
+    sender.frames(np.arange(LONG), {VECTOR: values})
     _merge_all(database)
-    alone = {name: _read(database, VECTOR, points=100, aggregate=[name]) for name in metrics.AGGREGATES}
-    whole = _read(database, VECTOR, points=100)
-    planes = {"min": whole.minimum, "mean": whole.mean, "max": whole.maximum, "last": whole.values}
-    for name, plane in planes.items():
-        assert plane is not None
-        assert alone[name].values.tobytes() == plane.tobytes()
-        np.testing.assert_array_equal(alone[name].nonfinite, whole.nonfinite)
-    assert whole.nonfinite is not None
-    assert whole.nonfinite.sum() == 1
+    remembered = Remembered() if room is None else Remembered(coarse_bytes=room, raw_bytes=room)
+    for asked in (*ASKED, *ASKED):
+        with database.read() as session:
+            session.info[reading.BLOCKS] = remembered
+            found = metrics.series(session, "r1", VECTOR, points=100, **asked)
+            del session.info[reading.BLOCKS]
+            expected = metrics.series(session, "r1", VECTOR, points=100, **asked)
+        assert found.level > 0
+        for plane in ("values", "minimum", "mean", "maximum", "nonfinite"):
+            one, other = getattr(found, plane), getattr(expected, plane)
+            assert (one is None, one is not None and one.tobytes()) == (
+                other is None,
+                other is not None and other.tobytes(),
+            )
+
+
+def test_a_look_at_one_column_unpacks_that_one_and_one_at_another_all(database: Database) -> None:
+    sender, values = start(database), np.random.default_rng(3).normal(size=(LONG, 3)).astype(np.float32)
+    sender.frames(np.arange(LONG), {VECTOR: values})
+    _merge_all(database)
+    whole = []
+    for name in ("b", "b", "c"):
+        assert _read(database, VECTOR, names=name, points=100).level > 0
+        with database.read() as session:
+            known: Remembered = session.info[reading.BLOCKS]
+            blocks = session.scalars(select(Block.id).where(Block.level > 0)).all()
+            whole.append(sum(known.look_up(block_id, None, ["maximum"]) is not None for block_id in blocks))
+    assert whole[:2] == [0, 0]
+    assert whole[2] > 0
 
 
 def test_zeros_of_both_signs_are_kept_apart_by_what_is_remembered(database: Database) -> None:

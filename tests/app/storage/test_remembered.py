@@ -18,35 +18,63 @@ def _block(**planes: np.ndarray) -> LevelBlock:
 
 def test_planes_that_come_one_after_the_other_are_kept_together() -> None:
     remembered = Remembered()
-    remembered.put(1, _block(maximum=VARIED), is_raw=False)
-    whole = remembered.put(1, _block(minimum=-VARIED), is_raw=False)
-    assert {*whole.rows.planes} == {"maximum", "minimum"}
-    assert remembered.get(1) is whole
-    assert remembered.get(2) is None
+    remembered.keep(1, None, _block(maximum=VARIED), is_raw=False)
+    assert remembered.look_up(1, None, ["maximum", "minimum"]) is None
+    remembered.keep(1, None, _block(minimum=-VARIED), is_raw=False)
+    found = remembered.look_up(1, None, ["maximum", "minimum"])
+    assert found is not None
+    np.testing.assert_array_equal(found.rows.planes["maximum"], -found.rows.planes["minimum"])
+    assert remembered.look_up(2, None, ["maximum"]) is None
+
+
+def test_what_was_given_is_returned_though_nothing_can_be_kept() -> None:
+    remembered = Remembered(coarse_bytes=10)
+    kept = remembered.keep(1, None, _block(maximum=VARIED, minimum=-VARIED), is_raw=False)
+    assert {*kept.rows.planes} == {"maximum", "minimum"}
+    assert remembered.look_up(1, None, ["maximum"]) is None
+
+
+def test_columns_are_found_among_all_or_by_themselves() -> None:
+    remembered, columns = Remembered(), np.array([3, 5])
+    remembered.keep(1, columns, _block(maximum=VARIED[:, columns]), is_raw=False)
+    assert remembered.look_up(1, None, ["maximum"]) is None
+    assert remembered.look_up(1, np.array([3]), ["maximum"]) is None
+    alone = remembered.look_up(1, columns, ["maximum"])
+    remembered.keep(1, None, _block(maximum=VARIED), is_raw=False)
+    among = remembered.look_up(1, columns, ["maximum"])
+    one = remembered.look_up(1, np.array([5]), ["maximum"])
+    assert alone is not None
+    assert among is not None
+    assert one is not None
+    for found in (alone, among):
+        np.testing.assert_array_equal(found.rows.planes["maximum"], VARIED[:, columns])
+    np.testing.assert_array_equal(one.rows.planes["maximum"], VARIED[:, 5:6])
 
 
 def test_a_plane_of_one_number_takes_the_room_of_one_and_others_theirs() -> None:
     zeros, signs = np.zeros(SHAPE, np.uint32), np.where(VARIED < 0, np.float32(-0.0), np.float32(0.0))
     remembered = Remembered(coarse_bytes=PLANE_BYTES)
-    kept = remembered.put(1, _block(nonfinite=zeros, finite=zeros + 1), is_raw=False)
-    assert remembered.get(1) is kept
+    remembered.keep(1, None, _block(nonfinite=zeros, finite=zeros + 1), is_raw=False)
+    kept = remembered.look_up(1, None, ["nonfinite", "finite"])
+    assert kept is not None
     assert (kept.rows.planes["finite"] == 1).all()
     assert kept.rows.planes["nonfinite"].shape == SHAPE
-    kept = remembered.put(2, _block(final=signs), is_raw=False)  # equal numbers, but not the same bits
-    assert remembered.get(2) is None
-    assert kept.rows.planes["final"].tobytes() == signs.tobytes()
+    given = remembered.keep(2, None, _block(final=signs), is_raw=False)  # equal numbers, but not the same bits
+    assert remembered.look_up(2, None, ["final"]) is None
+    assert given.rows.planes["final"].tobytes() == signs.tobytes()
 
 
 def test_rows_as_measured_have_room_of_their_own() -> None:
     remembered = Remembered(coarse_bytes=3 * PLANE_BYTES, raw_bytes=2 * PLANE_BYTES)
     for block_id in (1, 2, 3):
-        remembered.put(block_id, _block(final=VARIED), is_raw=True)
-    remembered.put(4, _block(maximum=VARIED), is_raw=False)
-    assert [block_id for block_id in (1, 2, 3, 4) if remembered.get(block_id)] == [3, 4]
+        remembered.keep(block_id, None, _block(final=VARIED), is_raw=True)
+    remembered.keep(4, None, _block(final=VARIED), is_raw=False)
+    assert [block_id for block_id in (1, 2, 3, 4) if remembered.look_up(block_id, None, ["final"])] == [3, 4]
+    assert remembered.has_room_for([(False, PLANE_BYTES), (True, PLANE_BYTES)])
+    assert not remembered.has_room_for([(True, PLANE_BYTES), (True, 1)])
 
 
-def test_a_block_is_asked_for_again_from_the_second_time_on() -> None:
+def test_looks_at_a_block_are_counted() -> None:
     remembered = Remembered()
-    assert [remembered.is_asked_again(7) for _ in range(3)] == [False, True, True]
-    remembered.put(8, _block(final=VARIED), is_raw=True)
-    assert remembered.is_asked_again(8)
+    assert [remembered.count_look(7) for _ in range(3)] == [1, 2, 3]
+    assert remembered.count_look(8) == 1
