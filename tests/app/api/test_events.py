@@ -68,7 +68,12 @@ def test_what_happens_is_told_within_a_second_and_resumed_after_a_break(tmp_path
 
 
 def test_open_streams_and_waiting_claims_end_with_the_server(tmp_path: Path) -> None:
-    with served(tmp_path) as (server, url), httpx.Client(base_url=url) as client:
+    with (
+        served(tmp_path) as (server, url),
+        httpx.Client(base_url=url) as client,
+        httpx.Client(base_url=url, timeout=30) as claiming,
+    ):
+        claiming.get("/healthz")  # so that the claim finds its connection open, and is there before the server ends
         listeners = [Listener(f"{url}/v1/events") for _ in range(20)]
         worker = client.post(
             "/v1/workers",
@@ -76,9 +81,7 @@ def test_open_streams_and_waiting_claims_end_with_the_server(tmp_path: Path) -> 
         ).json()["id"]
         answers: list[int] = []
         waiting = threading.Thread(
-            target=lambda: answers.append(
-                httpx.post(f"{url}/v1/workers/{worker}:claim", params={"wait": 30}, timeout=30).status_code
-            )
+            target=lambda: answers.append(claiming.post(f"/v1/workers/{worker}:claim", params={"wait": 30}).status_code)
         )
         waiting.start()
         time.sleep(0.5)
