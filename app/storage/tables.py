@@ -246,11 +246,22 @@ class Block(Base):
     """Of full size: it is not merged again."""
     body: Mapped[bytes] = mapped_column(LargeBinary)
     # ids are never given out again, so that readers may remember what a block held when it is gone
-    __table_args__ = (
-        Index("ix_block_place", "metric_id", "level", "attempt", "first_step"),
-        {"sqlite_autoincrement": True},
-    )
+    __table_args__ = {"sqlite_autoincrement": True}
 
+
+# what a chart asks of blocks before it reads any: all in the index, because each block's row is a page of its own
+Index(
+    "ix_block_place",
+    Block.metric_id,
+    Block.level,
+    Block.attempt,
+    Block.first_step,
+    Block.last_step,
+    Block.layout,
+    Block.rows,
+    Block.width,
+    Block.sealed,
+)
 
 # what the merging looks through each time: few, however many sealed ones there are
 Index(
