@@ -10,8 +10,10 @@ import numpy.typing as npt
 from app.storage.blocks import Columns, LevelBlock
 from app.storage.recent import Recent
 
-COARSE_BYTES, RAW_BYTES, SECONDS = 44 << 20, 12 << 20, 120
-"""Rows as measured have less room: they are read from disk in a fraction of the time, and there are more of them."""
+COARSE_BYTES, COARSE_SECONDS = 44 << 20, 120
+RAW_BYTES, RAW_SECONDS = 12 << 20, 30
+"""Rows as measured have less: they are unpacked in a fraction of the time, there are more of them, and of a run that
+goes on they are soon too many for a chart, which then reads a coarser level."""
 MAX_LOOKED_AT = 20_000
 _OBJECTS_BYTES = 2048
 """Of what holds a block's arrays in memory, about."""
@@ -26,7 +28,8 @@ class Remembered:
         self._room = {False: coarse_bytes, True: raw_bytes}
         # not until the room is needed: of a run that is written, most blocks are replaced, and asked for no more
         self._kept: dict[bool, Recent[_Key, LevelBlock]] = {
-            is_raw: Recent(limit, _size, seconds=SECONDS) for is_raw, limit in self._room.items()
+            False: Recent(coarse_bytes, _size, seconds=COARSE_SECONDS),
+            True: Recent(raw_bytes, _size, seconds=RAW_SECONDS),
         }
         self._looks: Recent[int, int] = Recent(MAX_LOOKED_AT)
 
