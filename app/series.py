@@ -169,8 +169,6 @@ def _reduced(operation: np.ufunc, plane: Plane, starts: npt.NDArray[np.intp]) ->
     if 8 * len(long) > len(starts):
         return np.asarray(operation.reduceat(plane, starts, axis=0, dtype=plane.dtype))
     found = plane.take(starts, axis=0)
-    if sizes.max() == 2 and operation in (np.fmin, np.fmax):  # of one row with itself: the row
-        return np.asarray(operation(found, plane.take(starts + sizes - 1, axis=0), out=found))
     for place in range(1, min(int(sizes.max()), _SHORT)):
         groups = np.flatnonzero(sizes > place)
         found[groups] = operation(found[groups], plane[starts[groups] + place])

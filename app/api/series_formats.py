@@ -79,8 +79,7 @@ def json_bytes(content: Any) -> bytes:
 
 def json_rows(values: Float32Array) -> Any:
     """Rows for `json_bytes`: arrays where null is the only thing that is no number, else lists with the spellings."""
-    finite = np.isfinite(values)
-    special = ~finite if finite.all() else ~finite & ~is_absent(values)
+    special = ~np.isfinite(values) & ~is_absent(values)
     if not special.any():
         return np.ascontiguousarray(values)
     if values.ndim == 1:
@@ -171,7 +170,7 @@ def write_points(chunks: Iterator[Series], schema: Schema, kind: str, file: IO[b
         raise
 
 
-def points(chunks: Iterator[Series], schema: Schema = POINTS) -> RecordBatchReader:
+def points(chunks: Iterator[Series], schema: Schema) -> RecordBatchReader:
     """Every measured value of the series as a row of POINTS or SUMMARIES, made while it is read; absent ones have none.
 
     Series for SUMMARIES must have their planes.

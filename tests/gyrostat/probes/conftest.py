@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gyrostat.probes import ProbeSession
+from gyrostat.probes.native import kernels
 from gyrostat.spec import probes as spec
 from gyrostat.spec.probes import PROBES, Probes
 from gyrostat.wire.layout import Layout
@@ -112,3 +113,13 @@ def run_step() -> Callable[..., None]:
         return total
 
     return run
+
+
+@pytest.fixture(params=["kernel", "torch alone"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice: by the compiled kernel, and by torch's operations as where there is no compiler."""
+    kernels.prepare(wait=True)
+    if request.param == "torch alone":
+        monkeypatch.setattr(kernels, "library", None)
+    elif kernels.library is None:
+        pytest.skip("there is no C compiler")

@@ -7,17 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from gyrostat.probes import ProbeSession
-from gyrostat.probes.native import kernels
 from gyrostat.wire.values import is_absent
 
-
-@pytest.fixture(autouse=True, params=["kernel", "torch alone"])
-def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels.prepare(wait=True)
-    if request.param == "torch alone":
-        monkeypatch.setattr(kernels, "library", None)
-    elif kernels.library is None:
-        pytest.skip("there is no C compiler")
+pytestmark = pytest.mark.usefixtures("either_way")
 
 
 class Tied(nn.Module):

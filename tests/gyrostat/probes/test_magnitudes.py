@@ -9,13 +9,7 @@ from gyrostat.probes.native import kernels
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True, params=["kernel", "torch alone"])
-def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels.prepare(wait=True)
-    if request.param == "torch alone":
-        monkeypatch.setattr(kernels, "library", None)
-    elif kernels.library is None:
-        pytest.skip("there is no C compiler")
+pytestmark = pytest.mark.usefixtures("either_way")
 
 
 def reference(tensor: Tensor) -> list[float]:
