@@ -50,9 +50,24 @@ static inline const float *opened(float *wide, const void *data, int64_t at, int
     return wide;
 }
 
-/* What the first block, `x`, is to subtract. */
+/* Of many elements: sums of the powers of x − c, the bits of the largest magnitude, and the number of zeros. */
+typedef struct {
+    double d1, d2, d3, d4;
+    int32_t top;
+    int64_t zeros;
+} Sums;
+
+/* What to subtract from the first elements, `x`: their mean, or 0 where powers of x itself do as well. */
 float gyrostat_pivot(const float *x, int64_t n);
 
-/* Adds a block to the row; `pivot` is what to subtract, and becomes what the next block is to subtract. Answers the bits
-   of the largest magnitude. */
-int32_t gyrostat_add_block(double *row, const float *x, int64_t n, float *pivot);
+/* What to subtract from the next elements, after `n` with the sums of x − c. */
+float gyrostat_next_pivot(const Sums *sums, double n, double c);
+
+/* Whether float32 holds the fourth powers of elements up to the magnitude of these bits, less the pivot. */
+int gyrostat_held(int32_t top, float pivot);
+
+/* Adds `n` elements, which are finite, to the row. */
+void gyrostat_add_sums(double *row, double n, double c, const Sums *sums);
+
+/* Adds a block to the row; `pivot` is what to subtract, and becomes what the next block is to subtract. */
+void gyrostat_add_block(double *row, const float *x, int64_t n, float *pivot);

@@ -10,15 +10,11 @@ sums (-fassociative-math); what is not finite is told by its bits, and summed ap
 #define SMALLEST 0x1p-24f /* of a block's largest magnitude: its fourth powers are normal numbers */
 #define LARGEST 0x1p28f   /* and their sum does not overflow */
 
-typedef struct {
-    double d1, d2, d3, d4;
-    int32_t top;
-    int64_t zeros;
-} Sums;
+#define CENTRED 1.0       /* where the squared mean is more than so many variances, its powers cost digits */
 
 static Sums block_sums(const float *x, int64_t n, float pivot) {
     float d1 = 0, d2 = 0, d3 = 0, d4 = 0;
-    int32_t top = 0, zeros = 0;
+    int32_t top = 0, nonzero = 0;
     for (int64_t i = 0; i < n; i++) {
         const float d = x[i] - pivot, square = d * d;
         const int32_t bits = magnitude_bits(x[i]);
@@ -27,12 +23,12 @@ static Sums block_sums(const float *x, int64_t n, float pivot) {
         d3 += square * d;
         d4 += square * square;
         top = bits > top ? bits : top;
-        zeros += bits == 0;
+        nonzero += bits < 1 ? bits : 1;
     }
-    return (Sums){d1, d2, d3, d4, top, zeros};
+    return (Sums){d1, d2, d3, d4, top, n - nonzero};
 }
 
-/* Adds Σx^k of a block to the row, from Σ(x − c)^k. */
+/* Adds Σx^k to the row, from Σ(x − c)^k. */
 static void add_powers(double *row, double n, double c, const Sums *sums) {
     const double d1 = sums->d1, d2 = sums->d2, d3 = sums->d3, d4 = sums->d4;
     row[0] += d1;
@@ -54,9 +50,33 @@ static double mean(const float *x, int64_t n) {
     return sum / (double)n;
 }
 
+float gyrostat_next_pivot(const Sums *sums, double n, double c) {
+    const double away = sums->d1 / n, middle = c + away, variance = sums->d2 / n - away * away;
+    return middle * middle > CENTRED * variance ? (float)middle : 0;
+}
+
 float gyrostat_pivot(const float *x, int64_t n) {
-    const float first = (float)mean(x, n);
-    return magnitude_bits(first) < INFINITE ? first : 0;
+    float total = 0, squares = 0;
+    for (int64_t i = 0; i < n; i++) {
+        total += x[i];
+        squares += x[i] * x[i];
+    }
+    const Sums sums = {.d1 = total, .d2 = squares};
+    const float found = gyrostat_next_pivot(&sums, (double)n, 0);
+    return magnitude_bits(found) < INFINITE ? found : 0;
+}
+
+int gyrostat_held(int32_t top, float pivot) {
+    const float largest = from_bits((uint32_t)top), low = pivot < 0 ? -pivot : pivot, span = largest > low ? largest : low;
+    return top < INFINITE && span >= SMALLEST && span <= LARGEST;
+}
+
+void gyrostat_add_sums(double *row, double n, double c, const Sums *sums) {
+    const double largest = from_bits((uint32_t)sums->top);
+    row[5] += (double)sums->zeros;
+    if (largest > row[4]) /* false where a NaN was */
+        row[4] = largest;
+    add_powers(row, n, c, sums);
 }
 
 /* A block that holds NaN or an infinity: they go into the sums, and NaN into the largest magnitude too. */
@@ -97,27 +117,23 @@ static void add_scaled(double *row, const float *x, int64_t n, float largest) {
     row[3] += powers[3] * back * back * back * back;
 }
 
-int32_t gyrostat_add_block(double *row, const float *x, int64_t n, float *pivot) {
+void gyrostat_add_block(double *row, const float *x, int64_t n, float *pivot) {
     const Sums sums = block_sums(x, n, *pivot);
-    const float largest = from_bits((uint32_t)sums.top);
+    if ((sums.top == 0 && *pivot == 0) || gyrostat_held(sums.top, *pivot)) {
+        gyrostat_add_sums(row, (double)n, *pivot, &sums);
+        *pivot = gyrostat_next_pivot(&sums, (double)n, *pivot);
+        return;
+    }
     row[5] += (double)sums.zeros;
     if (sums.top >= INFINITE) {
         add_nonfinite(row, x, n, sums.top);
-        return sums.top;
+        return;
     }
-    if (largest > row[4]) /* false where a NaN was */
+    const float largest = from_bits((uint32_t)sums.top), low = *pivot < 0 ? -*pivot : *pivot;
+    if (largest > row[4])
         row[4] = largest;
-    const float low = *pivot < 0 ? -*pivot : *pivot, span = largest > low ? largest : low;
-    if (span == 0)
-        return sums.top;
-    if (span < SMALLEST || span > LARGEST) {
-        add_scaled(row, x, n, span);
-        *pivot = 0;
-        return sums.top;
-    }
-    add_powers(row, (double)n, *pivot, &sums);
-    *pivot += (float)(sums.d1 / (double)n);
-    return sums.top;
+    add_scaled(row, x, n, largest > low ? largest : low);
+    *pivot = 0;
 }
 
 /* Reads an array that is not float64 into a row. */
