@@ -10,6 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from app.errors import NotFound
 from app.guards.tokens import Caller, Tokens
 from app.services.events import Hub
+from app.services.memory import Memory
 from app.services.telemetry import Telemetry
 from app.settings import AppSettings
 from app.storage import runs as run_repository
@@ -44,6 +45,10 @@ async def _telemetry(request: Request) -> Telemetry:
     return cast(Telemetry, _state(request).telemetry)
 
 
+async def _memory(request: Request) -> Memory:
+    return cast(Memory, _state(request).memory)
+
+
 async def _tokens(request: Request) -> Tokens:
     return cast(Tokens, _state(request).tokens)
 
@@ -60,6 +65,7 @@ DatabaseDep = Annotated[Database, Depends(_database)]
 SettingsDep = Annotated[AppSettings, Depends(_settings)]
 HubDep = Annotated[Hub, Depends(_hub)]
 TelemetryDep = Annotated[Telemetry, Depends(_telemetry)]
+MemoryDep = Annotated[Memory, Depends(_memory)]
 TokensDep = Annotated[Tokens, Depends(_tokens)]
 ClockDep = Annotated[Clock, Depends(_clock)]
 NowDep = Annotated[datetime, Depends(_now)]
@@ -80,6 +86,10 @@ RunDep = Annotated[str, Depends(_run_exists)]
 """The id in the path, of a run that exists; 404 otherwise."""
 
 
+async def _caller(request: Request) -> Caller:
+    return cast(Caller, request.state.caller)
+
+
 _bearer = HTTPBearer(
     scheme_name="token",
     auto_error=False,
@@ -87,15 +97,12 @@ _bearer = HTTPBearer(
 )
 
 
-async def _caller(request: Request) -> Caller:
-    return cast(Caller, request.state.caller)
-
-
 async def _allowed(
-    caller: Annotated[Caller, Depends(_caller)],
+    request: Request,
     needed: SecurityScopes,
     _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> None:
+    caller = await _caller(request)
     for scope in needed.scopes:
         caller.check(cast(Scope, scope))
 

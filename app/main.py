@@ -33,6 +33,7 @@ from app.guards.observation import Observation
 from app.guards.tokens import TokenGuard, Tokens
 from app.services.events import Hub
 from app.services.maintenance import Merger
+from app.services.memory import Memory
 from app.services.reaper import Reaper
 from app.services.retention import Retention
 from app.services.telemetry import Telemetry
@@ -42,9 +43,9 @@ from app.storage.database import Database
 from gyrostat import __version__
 
 PARTS = (
-    runs,
     frames,
     metrics,
+    runs,
     samples,
     measurements,
     events,
@@ -74,10 +75,12 @@ def create_app(settings: AppSettings, *, clock: Clock = utc_now) -> FastAPI:
     app.state.settings, app.state.clock = settings, clock
     app.state.hub = Hub(clock)
     app.state.telemetry = Telemetry()
+    app.state.memory = Memory()
     app.state.tokens = Tokens(settings, lambda: app.state.database)
     problems.install(app)
     for part in PARTS:
-        app.include_router(part.router)
+        # not `include_router`, which has every request walk through routers in routers, twice
+        app.router.routes.extend(part.router.routes)
     app.mount("/static", VersionedFiles(), name="static")
     docs.describe(app)
     # the last one added is the first one met

@@ -1,7 +1,7 @@
 """A stretch of one metric, as read from storage: raw rows, or buckets that hide neither spike nor NaN."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,23 @@ class Series:
     def bucketed(self) -> bool:
         """Whether a row may stand for several stored ones."""
         return self.rows is not None
+
+    def of_columns(self, places: Sequence[int]) -> "Series":
+        """The columns at these places; a single one is not copied."""
+        index = slice(places[0], places[0] + 1) if len(places) == 1 else list(places)
+
+        def few(plane: Float32Array | None) -> Float32Array | None:
+            return None if plane is None else plane[:, index]
+
+        return replace(
+            self,
+            names=tuple(self.names[place] for place in places),
+            values=self.values[:, index],
+            minimum=few(self.minimum),
+            mean=few(self.mean),
+            maximum=few(self.maximum),
+            nonfinite=None if self.nonfinite is None else self.nonfinite[:, index],
+        )
 
 
 Plane = npt.NDArray[Any]

@@ -1,7 +1,7 @@
 """`/v1/runs/{id}/layout|metrics|latest|export` and `/v1/query`: what was measured, at the width that a chart needs."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -11,9 +11,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api import series_formats
-from app.deps import READ, DatabaseDep, RunDep, RunId
+from app.deps import READ, DatabaseDep, MemoryDep, RunDep, RunId
 from app.series import Series
 from app.services import metrics as metric_service
+from app.services.asked import AGGREGATES, MAX_POINTS
 from app.storage.database import Database, Session
 from gyrostat.wire.layout import MetricDeclaration
 
@@ -124,7 +125,7 @@ class QueryRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     runs: list[str] = Field(min_length=1, max_length=50, examples=[["5f0c2f9d3b1a4e77"]])
     metrics: list[str] = Field(min_length=1, max_length=50, examples=[["loss.train"]])
-    points: int | None = Field(default=1000, ge=1, le=metric_service.MAX_POINTS)
+    points: int | None = Field(default=1000, ge=1, le=MAX_POINTS)
 
 
 class Format(StrEnum):
@@ -159,13 +160,13 @@ def get_layout(run_id: RunId, database: DatabaseDep) -> LayoutView:
 
 
 @router.get("/runs/{run_id}/metrics", response_model=MetricsView, responses=_NOT_MODIFIED, summary="List metrics")
-def list_metrics(run_id: RunId, database: DatabaseDep, if_none_match: IfNoneMatch = None) -> Response:
+def list_metrics(
+    run_id: RunId, database: DatabaseDep, memory: MemoryDep, if_none_match: IfNoneMatch = None
+) -> Response:
     """Everything that the run has values of."""
 
-    def answer(session: Session) -> bytes:
-        found = metric_service.catalogue(session, run_id)
-        items = [{name: getattr(entry, name) for name in MetricView.model_fields} for entry in found]
-        return series_formats.json_bytes({"items": items, "next": None})
+    def answer(session: Session, revision: int) -> bytes:
+        return memory.get(("metrics", run_id), revision, lambda: _catalogue(session, run_id))
 
     return _unless_known(database, run_id, if_none_match, answer)
 
@@ -193,7 +194,7 @@ def get_series(
     from_step: Annotated[Step, Query(alias="from", description="First step, included")] = None,
     to_step: Annotated[Step, Query(alias="to", description="Last step, included")] = None,
     points: Annotated[
-        int | None, Query(ge=1, le=metric_service.MAX_POINTS, description="At most so many rows; all where left out")
+        int | None, Query(ge=1, le=MAX_POINTS, description="At most so many rows; all where left out")
     ] = None,
     aggregate: Annotated[
         str, Query(max_length=40, description="Of min, mean, max, last, with commas; a single one becomes `values`")
@@ -207,9 +208,9 @@ def get_series(
     CSV and Parquet have a column for each name. Arrow has the matrices of JSON, as columns of lists of one length; the
     names are a JSON array in the schema's metadata, `names`, beside `metric`, `unit`, `axis` and `description`.
     """
-    wanted = [name.strip() for name in aggregate.split(",") if name.strip()] or list(metric_service.AGGREGATES)
+    wanted = [name.strip() for name in aggregate.split(",") if name.strip()] or list(AGGREGATES)
 
-    def answer(session: Session) -> bytes:
+    def answer(session: Session, revision: int) -> bytes:
         series = metric_service.series(
             session,
             run_id,
@@ -219,6 +220,7 @@ def get_series(
             to_step=to_step,
             points=points,
             aggregate=wanted,
+            at_revision=revision,
         )
         return series_formats.encoded(series, format, wanted)
 
@@ -235,24 +237,15 @@ def get_series(
 def get_latest(
     run_id: RunId,
     database: DatabaseDep,
+    memory: MemoryDep,
     metric: Annotated[list[str] | None, Query(max_length=500, description="Only these metrics")] = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The newest row of each metric."""
+    wanted = None if metric is None else tuple(metric)
 
-    def answer(session: Session) -> bytes:
-        items = [
-            {
-                "name": latest.name,
-                "unit": latest.unit,
-                "axis": latest.axis,
-                "step": latest.step,
-                "names": [] if latest.axis == "run" else latest.names,
-                "values": series_formats.json_rows(latest.values),
-            }
-            for latest in metric_service.latest(session, run_id, metric)
-        ]
-        return series_formats.json_bytes({"items": items, "next": None})
+    def answer(session: Session, revision: int) -> bytes:
+        return memory.get(("latest", run_id, wanted), revision, lambda: _latest(session, run_id, wanted))
 
     return _unless_known(database, run_id, if_none_match, answer)
 
@@ -310,20 +303,42 @@ def query(body: QueryRequest, database: DatabaseDep) -> Response:
     """
     with database.read() as session:
         found = metric_service.query(session, body.runs, body.metrics, body.points)
-    items = [{"run": run, **series_formats.document(series, metric_service.AGGREGATES)} for run, series in found]
+    items = [{"run": run, **series_formats.document(series, AGGREGATES)} for run, series in found]
     return Response(series_formats.json_bytes({"items": items, "next": None}), media_type="application/json")
 
 
 def _unless_known(
-    database: Database, run_id: str, if_none_match: str | None, answer: Callable[[Session], bytes]
+    database: Database, run_id: str, if_none_match: str | None, answer: Callable[[Session, int], bytes]
 ) -> Response:
     """The answer with the run's revision as its tag, or 304 where the asker has that one."""
     with database.read() as session:
-        tag = f'W/"{run_id}-{metric_service.revision(session, run_id)}"'
+        revision = metric_service.revision(session, run_id)
+        tag = f'W/"{run_id}-{revision}"'
         headers = {"ETag": tag, "Cache-Control": "no-cache"}
         if if_none_match is not None and tag in [known.strip() for known in if_none_match.split(",")]:
             return Response(status_code=304, headers=headers)
-        return Response(answer(session), media_type="application/json", headers=headers)
+        return Response(answer(session, revision), media_type="application/json", headers=headers)
+
+
+def _catalogue(session: Session, run_id: str) -> bytes:
+    found = metric_service.catalogue(session, run_id)
+    items = [{name: getattr(entry, name) for name in MetricView.model_fields} for entry in found]
+    return series_formats.json_bytes({"items": items, "next": None})
+
+
+def _latest(session: Session, run_id: str, wanted: Sequence[str] | None) -> bytes:
+    items = [
+        {
+            "name": latest.name,
+            "unit": latest.unit,
+            "axis": latest.axis,
+            "step": latest.step,
+            "names": [] if latest.axis == "run" else latest.names,
+            "values": series_formats.json_rows(latest.values),
+        }
+        for latest in metric_service.latest(session, run_id, wanted)
+    ]
+    return series_formats.json_bytes({"items": items, "next": None})
 
 
 def _all_rows(session: Session, run_id: str) -> Iterator[Series]:

@@ -18,9 +18,8 @@ from app.dashboard.contents import panel as panel_content
 from app.dashboard.contents import run as run_content
 from app.dashboard.contents import runs as runs_content
 from app.dashboard.contents import settings as settings_content
-from app.dashboard.memory import Memory, memory_of
 from app.dashboard.rendering import html, page
-from app.deps import READ, CallerDep, DatabaseDep, HubDep, NowDep, TokensDep
+from app.deps import READ, CallerDep, DatabaseDep, HubDep, MemoryDep, NowDep, TokensDep
 from app.errors import AppError, Damaged
 from app.services import alerting
 from app.storage.database import Database, Session
@@ -46,7 +45,6 @@ def _alert_filters(state: Text = "open", severity: Text = "", cursor: Cursor = "
     return alerts_content.Filters(state, severity, cursor)
 
 
-MemoryDep = Annotated[Memory, Depends(memory_of)]
 RunFilters = Annotated[runs_content.Filters, Depends(_run_filters)]
 AlertFilters = Annotated[alerts_content.Filters, Depends(_alert_filters)]
 

@@ -45,20 +45,26 @@ def columns_of(session: Session, run_id: str, metric: str, used: set[tuple[int, 
     if glob is None and all(each == first for each in names_of.values()):
         return Alignment(names=tuple(first), places=dict.fromkeys(used, np.arange(len(first))))
     order = dict.fromkeys(name for each in names_of.values() for name in each)
-    names = _matching(order, glob)
-    if order and not names:
-        some = ", ".join(list(order)[:5])
+    names = matching(order, glob, metric)
+    return Alignment(names=names, places={key: _places_in(names_of[key], names) for key in used})
+
+
+def matching(names: Collection[str], glob: str | None, metric: str) -> tuple[str, ...]:
+    """Of a metric's names the one that is `glob`, or those that it matches; None: all.
+
+    Raises:
+        Invalid: none of them does.
+    """
+    if glob is not None and glob in names:  # as most charts ask: ten thousand comparisons take longer than all else
+        return (glob,)
+    found = tuple(name for name in names if glob is None or fnmatchcase(name, glob))
+    if names and not found:
+        some = ", ".join(list(names)[:5])
         problem = Problem(
             path="names", value=glob, message="matches none of the names", mend=f"the names are {some} ..."
         )
         raise Invalid(f"no name of {metric} matches {glob!r}", problems=[problem])
-    return Alignment(names=names, places={key: _places_in(names_of[key], names) for key in used})
-
-
-def _matching(names: Collection[str], glob: str | None) -> tuple[str, ...]:
-    if glob is not None and glob in names:  # as most charts ask: ten thousand comparisons take longer than all else
-        return (glob,)
-    return tuple(name for name in names if glob is None or fnmatchcase(name, glob))
+    return found
 
 
 def _places_in(layout_names: Sequence[str], names: Sequence[str]) -> npt.NDArray[np.int64]:

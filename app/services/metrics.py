@@ -5,28 +5,26 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
 from app.errors import Damaged, Invalid, NotFound
 from app.series import PLANES, Rows, Series, bucketed, single_rows, starts_of_columns
-from app.services.columns import columns_of, names_in
+from app.services.asked import AGGREGATES, MAX_VALUES, Asked
+from app.services.columns import columns_of, matching, names_in
 from app.storage import frames as frame_repository
 from app.storage import metrics as metric_repository
 from app.storage import reading
 from app.storage import runs as run_repository
 from app.storage.blocks import DamagedBlock
 from app.storage.database import Session
-from gyrostat.spec.checks import Problem
+from app.storage.remembered import MAX_CHART_BYTES, Charts
 from gyrostat.wire.layout import Layout
 from gyrostat.wire.values import Float32Array
 
-AGGREGATES = ("min", "mean", "max", "last")
-MAX_POINTS = 100_000
 FLOAT32_BYTES = 4
-MAX_VALUES = 5_000_000
-"""Rows times names of one answer, which is made in memory; exports are not bounded."""
+MAX_CHART_VALUES = MAX_CHART_BYTES // FLOAT32_BYTES
+"""Rows times names of a chart that is read whole when a part of it is asked for again."""
 
 _log = logging.getLogger(__name__)
 _PLANE_OF = {"min": "minimum", "mean": "mean", "max": "maximum", "last": "final"}
@@ -56,17 +54,6 @@ class Latest:
     step: int
     names: Sequence[str]
     values: Float32Array
-
-
-class _Asked(NamedTuple):
-    """Which rows and columns of a metric, how coarse, and how many values at most."""
-
-    names: str | None
-    from_step: int | None
-    to_step: int | None
-    points: int | None
-    aggregate: Sequence[str]
-    max_values: int
 
 
 def catalogue(session: Session, run_id: str) -> list[Measured]:
@@ -135,24 +122,50 @@ def series(
     points: int | None = None,
     aggregate: Sequence[str] = AGGREGATES,
     max_values: int = MAX_VALUES,
+    at_revision: int | None = None,
 ) -> Series:
     """A metric over steps, of all its columns, of the one named `names`, or of those that it matches as a glob.
 
     With `points`, rows are gathered into at most so many buckets, equally wide in steps; no spike and no non-finite
     value is lost. A bucket's `values` are its last row, or the one aggregate where a single one is asked for.
     Of a thinned run there are buckets without `points` too, of `rows` rows each: they are the finest that is kept.
+    `at_revision` is the run's, where the caller has asked for it in this session.
 
     Raises:
         NotFound: no such run or metric.
         Invalid: a glob that matches nothing, an unknown aggregate, a bad range, more than `max_values` values.
         Damaged: it was stored, and cannot be read back.
     """
-    asked = _Asked(names, from_step, to_step, points, aggregate, max_values)
-    _check_request(asked)
+    asked = Asked(names, from_step, to_step, points, tuple(aggregate), max_values)
+    asked.check()
+    charts: Charts | None = session.info.get(reading.CHARTS)
+    if charts is not None and points is not None:
+        if at_revision is None:
+            at_revision = revision(session, run_id)
+        question = (run_id, at_revision, metric, asked._replace(names=None))
+        whole = charts.get(question, lambda: _whole(session, run_id, metric, asked))
+        if whole is not None:
+            return _few(whole, names)
     return _read(session, run_id, _metric(session, run_id, metric), asked)
 
 
-def _read(session: Session, run_id: str, found: metric_repository.Readable, asked: _Asked) -> Series:
+def _whole(session: Session, run_id: str, metric: str, asked: Asked) -> Series | None:
+    """The chart of all columns; None where they are too many to be kept."""
+    few = min(asked.max_values, MAX_CHART_VALUES)
+    try:
+        return _read(session, run_id, _metric(session, run_id, metric), asked._replace(names=None, max_values=few))
+    except Invalid:  # as many as that are not read to draw one of them
+        return None
+
+
+def _few(whole: Series, names: str | None) -> Series:
+    if names is None:
+        return whole
+    place_of = {name: place for place, name in enumerate(whole.names)}
+    return whole.of_columns([place_of[name] for name in matching(place_of, names, whole.metric)])
+
+
+def _read(session: Session, run_id: str, found: metric_repository.Readable, asked: Asked) -> Series:
     points, aggregate = asked.points, asked.aggregate
     last = reading.END if asked.to_step is None else asked.to_step
     shown = reading.extents(found.starts, asked.from_step or 0, last)
@@ -160,7 +173,7 @@ def _read(session: Session, run_id: str, found: metric_repository.Readable, aske
     columns = columns_of(session, run_id, found.name, {(each.attempt, each.layout) for each in held}, asked.names)
     level = reading.level_to_read(held, points, thinned=found.thinned)
     stored = sum(each.rows for each in held if each.level in (0, level))
-    _check_size(run_id, found.name, stored, len(columns.names), points, asked.max_values)
+    asked.check_size(run_id, found.name, stored, len(columns.names))
     # of raw rows, the other planes follow from the values, where they are needed at all
     planes = ("final",) if level == 0 else _planes(aggregate)
     places = reading.places(session, found.id, shown, level)
@@ -235,8 +248,8 @@ def query(
     """
     for run_id in runs:
         _check_run(session, run_id)
-    asked = _Asked(None, None, None, points, AGGREGATES, MAX_VALUES)
-    _check_request(asked)
+    asked = Asked(None, None, None, points, AGGREGATES, MAX_VALUES)
+    asked.check()
     answers: list[tuple[str, Series]] = []
     left = asked.max_values
     for metric in metrics:
@@ -293,46 +306,6 @@ def _planes(aggregate: Sequence[str]) -> tuple[str, ...]:
     wanted = {*aggregate} if len(aggregate) == 1 else {*aggregate, "last"}
     beside = ("nonfinite", "finite") if "mean" in wanted else ("nonfinite",)
     return (*(_PLANE_OF[name] for name in AGGREGATES if name in wanted), *beside)
-
-
-def _check_request(asked: _Asked) -> None:
-    points, first, last = asked.points, asked.from_step, asked.to_step
-    problems = []
-    if points is not None and not 1 <= points <= MAX_POINTS:
-        problems.append(
-            Problem(
-                path="points",
-                value=points,
-                message="is out of range",
-                mend=f"ask for 1 to {MAX_POINTS}, or leave it out for all",
-            )
-        )
-    if first is not None and last is not None and first > last:
-        problems.append(
-            Problem(path="from", value=first, message=f"is after `to`, {last}", mend="give the smaller step as `from`")
-        )
-    problems += [
-        Problem(path="aggregate", value=name, message="is no aggregate", mend=f"choose from {', '.join(AGGREGATES)}")
-        for name in asked.aggregate
-        if name not in AGGREGATES
-    ]
-    if problems:
-        raise Invalid("the series cannot be made as asked for", problems=problems)
-
-
-def _check_size(run_id: str, metric: str, stored: int, width: int, points: int | None, max_values: int) -> None:
-    """Before any row is read; blocks at the edges of the range count whole."""
-    rows = stored if points is None else min(stored, points)
-    if rows * width <= max_values:
-        return
-    problem = Problem(
-        path="points",
-        value=points,
-        message=f"{rows} rows of {width} names are {rows * width} values; {max_values} more fit into this answer",
-        mend=f"ask for fewer with `points=`, for a shorter range with `from` and `to`, or get everything from "
-        f"/v1/runs/{run_id}/export",
-    )
-    raise Invalid(f"the series of {metric} is too large for one answer", problems=[problem])
 
 
 def _series(

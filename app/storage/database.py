@@ -17,7 +17,7 @@ from app.storage import frames, migrate, reading, sqlite
 from app.storage.backlog import Backlog
 from app.storage.failures import is_worth_repeating, translate
 from app.storage.recent import Recent
-from app.storage.remembered import Remembered
+from app.storage.remembered import Charts, Remembered
 
 __all__ = ["Database", "Session", "database_file"]
 
@@ -56,7 +56,11 @@ class Database:
         self._threads = ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix="gyrostat-batch")
         self._lock: sqlite.FileLock | None = None
         self._writer: sqlite.Writer | None = None
-        self._at_hand = {frames.LAYOUTS: Recent[Any, Any](MAX_LAYOUTS), reading.BLOCKS: Remembered()}
+        self._at_hand = {
+            frames.LAYOUTS: Recent[Any, Any](MAX_LAYOUTS),
+            reading.BLOCKS: Remembered(),
+            reading.CHARTS: Charts(),
+        }
         if self.is_sqlite:
             file = Path(self._url.database or "")
             file.parent.mkdir(parents=True, exist_ok=True)

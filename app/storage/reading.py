@@ -25,7 +25,7 @@ from app.storage.tables import Block
 from gyrostat.wire.values import ABSENT, Float32Array
 
 BODIES_A_QUERY = 200
-BLOCKS = "blocks"
+BLOCKS, CHARTS = "blocks", "charts"
 END = np.iinfo(np.int64).max
 
 

@@ -1,12 +1,17 @@
-"""What sessions that only read have unpacked of blocks: bounded, shared between requests, safe from any thread."""
+"""What sessions that only read have unpacked of blocks and put together from them: bounded, shared between requests,
+safe from any thread.
+"""
 
-from collections.abc import Collection, Iterable
+import threading
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import TTLCache
 
+from app.series import Series
 from app.storage.blocks import Columns, LevelBlock
 from app.storage.recent import Recent
 
@@ -15,6 +20,8 @@ RAW_BYTES, RAW_SECONDS = 12 << 20, 30
 """Rows as measured have less: they are unpacked in a fraction of the time, there are more of them, and of a run that
 goes on they are soon too many for a chart, which then reads a coarser level."""
 MAX_LOOKED_AT = 20_000
+CHART_BYTES, CHART_SECONDS = 48 << 20, 120
+MAX_CHART_BYTES = 4 << 20
 _OBJECTS_BYTES = 2048
 """Of what holds a block's arrays in memory, about."""
 _Key = tuple[int, bytes | None]
@@ -72,6 +79,39 @@ class Remembered:
         return self._kept[False].get(key) or self._kept[True].get(key)
 
 
+class Charts:
+    """Charts of all columns of a metric, by what was asked of which revision of its run; so many bytes at most.
+
+    They are kept from the second time on that somebody asks, so that one viewer of a run that goes on fills no memory
+    with what nobody asks for again. Where there is no room, what is kept stays, and newcomers are made each time:
+    turning over what viewers of many runs look at by turns would help none of them.
+    """
+
+    def __init__(self, max_bytes: int = CHART_BYTES, seconds: float = CHART_SECONDS) -> None:
+        self._kept: TTLCache[Hashable, Series] = TTLCache(max_bytes, seconds, getsizeof=_chart_size)
+        self._looks: TTLCache[Hashable, int] = TTLCache(MAX_LOOKED_AT, seconds)
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Series | None]) -> Series | None:
+        """What was kept for the key; at the second look what `make` gives, if it can. None: there is nothing."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                return found
+            looks = self._looks[key] = self._looks.get(key, 0) + 1
+        made = make() if looks == 2 else None  # others, at the same time, go their own way
+        if made is not None:
+            self._keep(key, made)
+        return made
+
+    def _keep(self, key: Hashable, chart: Series) -> None:
+        size = _chart_size(chart)
+        with self._lock:
+            self._kept.expire()
+            if size <= MAX_CHART_BYTES and self._kept.currsize + size <= self._kept.maxsize:
+                self._kept[key] = chart
+
+
 def of_columns(block: LevelBlock, planes: Collection[str], columns: Columns | None) -> LevelBlock:
     """Some planes, and some columns of them; None: all."""
     # a slice, where it is one column, is not copied
@@ -97,3 +137,9 @@ def _size(block: LevelBlock) -> int:
     heads: tuple[npt.NDArray[Any], ...] = (rows.first, rows.last, rows.counts, block.child, block.offset)
     planes = (plane.nbytes if any(plane.strides) else plane.itemsize for plane in rows.planes.values())
     return _OBJECTS_BYTES + sum(array.nbytes for array in heads) + sum(planes)
+
+
+def _chart_size(chart: Series) -> int:
+    arrays = (chart.steps, chart.values, chart.minimum, chart.mean, chart.maximum, chart.nonfinite, chart.rows)
+    kept = {id(array): array.nbytes for array in arrays if array is not None and any(array.strides)}
+    return _OBJECTS_BYTES + sum(kept.values())

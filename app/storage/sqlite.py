@@ -40,7 +40,10 @@ def make_engine(url: URL, *, begin: str, pragmas: tuple[str, ...] = (), **option
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        if begin == "BEGIN":  # cannot fail, and every read does it: not by a statement's whole way
+            connection.connection.driver_connection.execute(begin)  # type: ignore[union-attr]
+        else:
+            connection.exec_driver_sql(begin)
 
     return engine
 

@@ -5,11 +5,13 @@ the runs and ask for another metric, and another layer, each time. Beside them s
 answer that says nothing (`/healthz`), and SQLite by hand: float32 blobs a step and metric, read whole and put into
 buckets by numpy. Then other trackers (`benchmarks/peers`), at the 10^5 or 10^6 points that they can take. Then the same
 for the longest run with nothing remembered (the backend was started anew, and each request is the first for its
-metric), while another run is being written, and with 50 clients at once.
+metric), while another run is being written, when the run itself has just got new rows (so that nothing that was put
+together is at hand), and with 50 clients at once.
 """
 
 import argparse
 import http.client
+import json
 import sqlite3
 import statistics
 import tempfile
@@ -189,8 +191,16 @@ def in_other_ways(backend: Backend, run: str, rounds: int) -> str:
         usual = {kind: [reader.read(run, kind) for _ in range(rounds)] for kind in KINDS}
         with written(backend):
             writing = {kind: [reader.read(run, kind) for _ in range(rounds)] for kind in KINDS}
+        grown = growing(backend, run)
+        growth = {kind: [reader.read(next(grown), kind) for _ in range(rounds)] for kind in KINDS}
     many = {kind: by_many(backend, run, kind, rounds) for kind in KINDS}
-    ways = {"nothing remembered": first, "as usual": usual, "while written": writing, f"{CLIENTS} clients": many}
+    ways = {
+        "nothing remembered": first,
+        "as usual": usual,
+        "while written": writing,
+        "just grown": growth,
+        f"{CLIENTS} clients": many,
+    }
     columns = {way: {kind: milliseconds(seconds) for kind, seconds in kinds.items()} for way, kinds in ways.items()}
     title = f"The longest run in other ways; with {CLIENTS} clients, an answer's share of the time of all"
     return table(title, columns)
@@ -210,6 +220,16 @@ def by_many(backend: Backend, run: str, kind: str, rounds: int) -> list[float]:
     finally:
         for reader in readers:
             reader.close()
+
+
+def growing(backend: Backend, run: str) -> Iterator[str]:
+    """The run, half a second's frames longer each time, which have just been stored."""
+    stored = int(json.loads(backend.get(f"/v1/runs/{run}"))["step"])
+    (pattern,) = bodies.batches(20, 20, bodies.UNWATCHED)
+    for number in count():
+        batch = bodies.moved(pattern, stored // FRAMES + 2 + number, stored + 20 * number)
+        backend.send(run, [codec.encode_msgpack(batch)], codec.MSGPACK)
+        yield run
 
 
 class written:

@@ -7,6 +7,7 @@ from app.dashboard.panels.registry import PANELS, Figure, Mark, Options, Panel, 
 from app.errors import NotFound
 from app.services import metrics as metric_service
 from app.services import runs as run_service
+from app.services.asked import AGGREGATES
 from app.services.metrics import Measured
 from app.storage.database import Session
 
@@ -44,7 +45,7 @@ def figure(session: Session, run_id: str, slug: str, asked: Request, marks: tupl
         marks=marks,
     )
     # of a map, the largest value of each cell is drawn, and whether anything in it is no number; names stand beside it
-    aggregate = ("max",) if panel.layered else metric_service.AGGREGATES
+    aggregate = ("max",) if panel.layered else AGGREGATES
     points = asked.points // 2 if panel.layered else asked.points
     series = {
         metric: metric_service.series(

@@ -1,8 +1,11 @@
+import time
+from dataclasses import replace
+
 import numpy as np
 
-from app.series import Rows
+from app.series import Rows, Series
 from app.storage.blocks import LevelBlock
-from app.storage.remembered import Remembered
+from app.storage.remembered import MAX_CHART_BYTES, Charts, Remembered
 
 SHAPE = (1000, 100)
 VARIED = np.random.default_rng(1).normal(size=SHAPE).astype(np.float32)
@@ -78,3 +81,49 @@ def test_looks_at_a_block_are_counted() -> None:
     remembered = Remembered()
     assert [remembered.count_look(7) for _ in range(3)] == [1, 2, 3]
     assert remembered.count_look(8) == 1
+
+
+def _chart(rows: int = SHAPE[0]) -> Series:
+    values = np.ones((rows, SHAPE[1]), np.float32)
+    return Series(
+        metric="m", unit="1", axis="parameter", description="", names=("",), steps=np.arange(rows), values=values
+    )
+
+
+def _looks(charts: Charts, key: str, times: int, chart: Series | None = None) -> list[Series | None]:
+    return [charts.get(key, lambda: chart) for _ in range(times)]
+
+
+def test_a_chart_is_made_at_the_second_look_and_kept() -> None:
+    charts, chart = Charts(), _chart()
+    assert _looks(charts, "one", 2, chart) == [None, chart]
+    assert _looks(charts, "one", 2) == [chart, chart]
+    assert _looks(charts, "another", 1) == [None]
+
+
+def test_a_chart_that_cannot_be_made_is_not_tried_again() -> None:
+    charts = Charts()
+    assert _looks(charts, "one", 3) == [None, None, None]
+    assert _looks(charts, "one", 1, _chart()) == [None]
+
+
+def test_charts_that_are_kept_make_no_room_for_others_but_those_that_are_too_old_do() -> None:
+    first, second = _chart(), _chart()
+    charts = Charts(max_bytes=first.values.nbytes * 3 // 2, seconds=0.2)
+    assert _looks(charts, "first", 3, first) == [None, first, first]
+    assert _looks(charts, "second", 4, second) == [None, second, None, None]
+    assert _looks(charts, "first", 1) == [first]
+    time.sleep(0.25)
+    assert _looks(charts, "second", 3, second) == [None, second, second]
+
+
+def test_a_chart_beyond_all_measure_is_not_kept() -> None:
+    large = _chart(MAX_CHART_BYTES // 4 // SHAPE[1])
+    assert _looks(Charts(), "large", 3, large) == [None, large, None]
+
+
+def test_planes_that_are_one_array_take_its_room_once() -> None:
+    chart = _chart()
+    chart = replace(chart, minimum=chart.values, maximum=chart.values, nonfinite=np.broadcast_to(np.uint32(0), SHAPE))
+    charts = Charts(max_bytes=chart.values.nbytes + chart.steps.nbytes + 10_000)
+    assert _looks(charts, "one", 3, chart) == [None, chart, chart]

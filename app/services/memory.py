@@ -1,10 +1,8 @@
-"""Remembers what was drawn for a run until the run changes, so that many viewers of one run cost as much as one."""
+"""Remembers what was answered of a run until the run changes, so that many viewers of one run cost as much as one."""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-
-from fastapi import Request
 
 MAX_BYTES = 64 << 20
 
@@ -47,12 +45,3 @@ class Memory:
             self._known[key] = (version, made)
             while self._bytes > self._max_bytes and len(self._known) > 1:
                 self._bytes -= len(self._known.popitem(last=False)[1][1])
-
-
-async def memory_of(request: Request) -> Memory:
-    """The memory of the request's app, made when it is first asked for."""
-    state = request.app.state
-    if not hasattr(state, "dashboard_memory"):
-        state.dashboard_memory = Memory()  # on the event loop's thread, so no two are made
-    memory: Memory = state.dashboard_memory
-    return memory

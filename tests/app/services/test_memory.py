@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from app.dashboard.memory import Memory
+from app.services.memory import Memory
 
 
 def test_the_same_version_is_made_once_and_a_new_one_anew():
