@@ -71,6 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
         "--rate", type=float, metavar="POINTS", help="sustained: a second, at most (default: what goes)"
     )
     options = parser.parse_args(arguments)
+    if options.rate and not options.sustained:
+        parser.error("--rate goes with --sustained MINUTES")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.sustained:
