@@ -138,22 +138,29 @@ def series(
     """
     asked = Asked(names, from_step, to_step, points, tuple(aggregate), max_values)
     asked.check()
+    found = _at_hand(session, run_id, metric, asked, at_revision)
+    return found or _read(session, run_id, _metric(session, run_id, metric), asked)
+
+
+def _at_hand(session: Session, run_id: str, metric: str, asked: Asked, at_revision: int | None = None) -> Series | None:
+    """Of what sessions that only read remember of the run as it is; None where that is not enough."""
     charts: Charts | None = session.info.get(reading.CHARTS)
-    if charts is not None and points is not None:
-        if at_revision is None:
-            at_revision = revision(session, run_id)
-        question = (run_id, at_revision, metric, asked._replace(names=None))
-        whole = charts.get(question, lambda: _whole(session, run_id, metric, asked))
-        if whole is not None:
-            return _few(whole, names)
-    return _read(session, run_id, _metric(session, run_id, metric), asked)
+    if charts is None or asked.points is None:
+        return None
+    if at_revision is None:
+        at_revision = revision(session, run_id)
+    question = (run_id, at_revision, metric, asked._replace(names=None, max_values=0))
+    whole = charts.get(question, lambda: _whole(session, run_id, metric, asked))
+    if whole is None or whole.values.size > asked.max_values:
+        return None
+    return _few(whole, asked.names)
 
 
 def _whole(session: Session, run_id: str, metric: str, asked: Asked) -> Series | None:
     """The chart of all columns; None where they are too many to be kept."""
-    few = min(asked.max_values, MAX_CHART_VALUES)
+    found = _metric(session, run_id, metric)
     try:
-        return _read(session, run_id, _metric(session, run_id, metric), asked._replace(names=None, max_values=few))
+        return _read(session, run_id, found, asked._replace(names=None, max_values=MAX_CHART_VALUES))
     except Invalid:  # as many as that are not read to draw one of them
         return None
 
@@ -261,7 +268,8 @@ def query(
         for run_id, readable in having.items():
             if readable is None:
                 continue
-            found = _read(session, run_id, readable, asked._replace(max_values=left))
+            part = asked._replace(max_values=left)
+            found = _at_hand(session, run_id, metric, part) or _read(session, run_id, readable, part)
             left -= found.values.size
             answers.append((run_id, found))
     return answers
