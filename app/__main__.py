@@ -25,7 +25,7 @@ SHUTDOWN_SECONDS = 5
 
 
 class Server(uvicorn.Server):
-    """Ends event streams and waiting claims before it waits for requests to end."""
+    """Ends event streams, waiting claims and notifying before it waits for requests to end."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -34,6 +34,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
         """Ends the service."""
         self.app.state.hub.close()
+        self.app.state.notifier.close()
         await super().shutdown(sockets)
 
 

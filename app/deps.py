@@ -11,6 +11,7 @@ from app.errors import NotFound
 from app.guards.tokens import Caller, Tokens
 from app.services.events import Hub
 from app.services.memory import Memory
+from app.services.notify.courier import Courier
 from app.services.telemetry import Telemetry
 from app.settings import AppSettings
 from app.storage import runs as run_repository
@@ -53,6 +54,10 @@ async def _tokens(request: Request) -> Tokens:
     return cast(Tokens, _state(request).tokens)
 
 
+async def _courier(request: Request) -> Courier:
+    return cast(Courier, _state(request).courier)
+
+
 async def _clock(request: Request) -> Clock:
     return cast(Clock, _state(request).clock)
 
@@ -67,6 +72,7 @@ HubDep = Annotated[Hub, Depends(_hub)]
 TelemetryDep = Annotated[Telemetry, Depends(_telemetry)]
 MemoryDep = Annotated[Memory, Depends(_memory)]
 TokensDep = Annotated[Tokens, Depends(_tokens)]
+CourierDep = Annotated[Courier, Depends(_courier)]
 ClockDep = Annotated[Clock, Depends(_clock)]
 NowDep = Annotated[datetime, Depends(_now)]
 

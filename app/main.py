@@ -10,6 +10,7 @@ from app import problems
 from app.api import (
     alerts,
     catalogue,
+    channels,
     docs,
     events,
     frames,
@@ -34,6 +35,8 @@ from app.guards.tokens import TokenGuard, Tokens
 from app.services.events import Hub
 from app.services.maintenance import Merger
 from app.services.memory import Memory
+from app.services.notify.courier import Courier
+from app.services.notify.notifier import Notifier
 from app.services.reaper import Reaper
 from app.services.retention import Retention
 from app.services.telemetry import Telemetry
@@ -53,6 +56,7 @@ PARTS = (
     rules,
     workers,
     tokens,
+    channels,
     catalogue,
     health,
     docs,
@@ -62,8 +66,8 @@ PARTS = (
 )
 
 
-def create_app(settings: AppSettings, *, clock: Clock = utc_now) -> FastAPI:
-    """The backend for `settings`; `clock` gives the time that states and leases go by."""
+def create_app(settings: AppSettings, *, clock: Clock = utc_now, courier: Courier | None = None) -> FastAPI:
+    """The backend for `settings`; `clock` gives the time that states and leases go by, `courier` sends messages."""
     app = FastAPI(
         title="Gyrostat",
         version=__version__,
@@ -76,6 +80,7 @@ def create_app(settings: AppSettings, *, clock: Clock = utc_now) -> FastAPI:
     app.state.hub = Hub(clock)
     app.state.telemetry = Telemetry()
     app.state.memory = Memory()
+    app.state.courier = courier or Courier(settings)
     app.state.tokens = Tokens(settings, lambda: app.state.database)
     problems.install(app)
     for part in PARTS:
@@ -104,17 +109,21 @@ def _lifespan(settings: AppSettings, clock: Clock) -> Callable[[FastAPI], Abstra
         await asyncio.to_thread(reaper.grant_grace)
         watching = asyncio.create_task(hub.run(database))
         merger, retention = Merger(database), Retention(database, settings.keep_days, settings.keep_raw_days, clock)
+        notifier = app.state.notifier = Notifier(database, app.state.courier, telemetry, clock)
         reaper.start()
         merger.start()
+        notifier.start()
         retention.start()
         try:
             yield
         finally:
             hub.close()
+            notifier.close()
             await watching
             await asyncio.to_thread(reaper.stop)
             await asyncio.to_thread(merger.stop)
             await asyncio.to_thread(retention.stop)
+            await asyncio.to_thread(notifier.stop)
             await asyncio.to_thread(database.close)
 
     return lifespan

@@ -1,13 +1,18 @@
 """The backend's settings, from `GYROSTAT_*` variables."""
 
+import ipaddress
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*", re.ASCII | re.IGNORECASE)
+"""A host's name, without the dot that may end it."""
 
 
 class AppSettings(BaseSettings):
@@ -42,6 +47,12 @@ class AppSettings(BaseSettings):
     mean, maximum and the last."""
     max_backlog_bytes: int = Field(64 << 20, ge=1)
     """Batches of frames that may wait to be stored, together; senders are asked to come back (429) beyond that."""
+    public_url: str = ""
+    """Address that people reach the dashboard under, for the links in notifications; empty leaves them out."""
+    channel_allow: Annotated[list[str], NoDecode] = Field(default_factory=list)
+    """Hosts and networks that channels may send to though they are not public; separated by commas, or a JSON list."""
+    channel_apprise: bool = False
+    """Whether there may be channels of the kind apprise, whose destinations cannot be checked."""
     heartbeat_seconds: float = Field(2.0, gt=0)
     """How often workers are asked to report."""
     unreachable_seconds: float = Field(8.0, gt=0)
@@ -53,7 +64,7 @@ class AppSettings(BaseSettings):
     max_attempts: int = Field(5, ge=1)
     """A run whose workers were lost this often is `lost`."""
 
-    @field_validator("hosts", mode="before")
+    @field_validator("hosts", "channel_allow", mode="before")
     @classmethod
     def _separated(cls, given: object) -> object:
         if not isinstance(given, str):
@@ -61,6 +72,28 @@ class AppSettings(BaseSettings):
         if given.lstrip().startswith("["):
             return json.loads(given)
         return [name.strip() for name in given.split(",") if name.strip()]
+
+    @field_validator("channel_allow")
+    @classmethod
+    def _hosts_and_networks(cls, given: list[str]) -> list[str]:
+        for entry in given:
+            try:
+                ipaddress.ip_network(entry)
+            except ValueError as error:
+                if "/" in entry or not HOST.fullmatch(entry):
+                    raise ValueError(
+                        f"{entry!r} is no host and no network ({error}); write hooks.internal, 10.1.2.3 or 10.1.0.0/16"
+                    ) from None
+        return given
+
+    @field_validator("public_url")
+    @classmethod
+    def _links_begin_with_it(cls, given: str) -> str:
+        parts = urlsplit(given)
+        plain = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+        if given and (not plain or "@" in parts.netloc or not given.isprintable() or " " in given):
+            raise ValueError(f"{given!r} is no address of a page; write it like https://gyrostat.example.org")
+        return given.rstrip("/")
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:

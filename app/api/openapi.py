@@ -19,6 +19,7 @@ TAGS = [
     {"name": "events", "description": "Server-sent events"},
     {"name": "workers", "description": "Processes that claim queued runs"},
     {"name": "tokens", "description": "Who may do what, where the service asks for a token"},
+    {"name": "channels", "description": "Where alerts are told: webhooks, mail, apprise"},
     {"name": "catalogue", "description": "The toolkit"},
     {"name": "health", "description": "The service itself"},
 ]

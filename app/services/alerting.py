@@ -16,6 +16,7 @@ from app.alerts.engine import Engine, forgetting
 from app.alerts.model import AlertChange, Evidence, FrameView, RuleFailure, RunContext
 from app.errors import Conflict, Invalid, NotFound
 from app.services.alert_view import AlertDetail, AlertView, detail, spelled, view
+from app.services.notify import outbox
 from app.services.run_view import Page
 from app.storage import alerts as alert_repository
 from app.storage import events as event_repository
@@ -100,8 +101,9 @@ def check_overrides(spec: RunSpec) -> list[Problem]:
 
 
 def apply(session: Session, run: Run, change: AlertChange, now: datetime) -> None:
-    """Stores one step in the life of the rule's alert on the run, and tells live pages."""
+    """Stores one step in the life of the rule's alert on the run, and tells live pages and channels."""
     alert = alert_repository.standing(session, run.id, change.rule)
+    before = None if alert is None else alert.severity
     if alert is None:
         if change.change != "opened":
             return  # somebody has resolved it meanwhile
@@ -116,6 +118,7 @@ def apply(session: Session, run: Run, change: AlertChange, now: datetime) -> Non
         alert.remedies = alert.remedies or [dataclasses.asdict(remedy) for remedy in change.remedies]
     alert.last_step, alert.updated_at = change.step, now
     _tell(session, run, alert, change.change, change.summary or "It has been quiet for long enough.", now)
+    outbox.announce(session, run, alert, change.change, now, before=before)
 
 
 def raise_external(session: Session, run: Run, kind: str, summary: str, step: int | None, now: datetime) -> None:
@@ -247,6 +250,7 @@ def _held(session: Session, alert_id: str) -> tuple[Run, Alert]:
 def _resolve(session: Session, run: Run, alert: Alert, note: str, now: datetime) -> None:
     alert.state, alert.resolved_at, alert.updated_at, alert.resolved_step = "resolved", now, now, run.step
     _tell(session, run, alert, "resolved", note, now)
+    outbox.announce(session, run, alert, "resolved", now, before=alert.severity)
 
 
 def _tell(session: Session, run: Run, alert: Alert, change: str, note: str, now: datetime) -> None:

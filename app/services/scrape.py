@@ -31,6 +31,11 @@ class _Stored(Collector):
         yield GaugeMetricFamily(
             "gyrostat_unmerged_blocks", "Blocks that are not of full size yet.", value=self._totals.unmerged_blocks
         )
+        yield GaugeMetricFamily(
+            "gyrostat_notifications_waiting",
+            "Notifications that are yet to be sent.",
+            value=self._totals.notifications_waiting,
+        )
         yield GaugeMetricFamily("gyrostat_database_bytes", "Size of the database.", value=self._totals.database_bytes)
 
 

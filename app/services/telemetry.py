@@ -44,6 +44,19 @@ class Telemetry:
         self.frames = Counter("gyrostat_ingest_frames", "Frames stored.", registry=self.registry)
         self.points = Counter("gyrostat_ingest_points", "Values stored.", registry=self.registry)
         self.viewers = Gauge("gyrostat_event_streams", "Open event streams.", registry=self.registry)
+        self.notifications = Counter(
+            "gyrostat_notifications",
+            "Tries to notify, by what came of them.",
+            ("kind", "outcome"),
+            registry=self.registry,
+        )
+        self.notification_seconds = Histogram(
+            "gyrostat_notification_seconds",
+            "Time of a try to notify.",
+            ("kind",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         for status in ("stored", "duplicate"):
             self.batches.labels(status)
         ProcessCollector(registry=self.registry)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from app.storage.channel_tables import Delivery
 from app.storage.runs import open_alerts
 from app.storage.tables import LIVE_STATES, Alert, Block, Metric, Run
 
@@ -31,6 +32,7 @@ class Totals:
 
     alerts: dict[tuple[str, str], int]
     unmerged_blocks: int
+    notifications_waiting: int
     database_bytes: int
 
 
@@ -44,6 +46,7 @@ def totals(session: Session) -> Totals:
     return Totals(
         alerts={(state, severity): count for state, severity, count in alerts},
         unmerged_blocks=session.scalar(select(func.count()).where(Block.sealed.is_(False))) or 0,
+        notifications_waiting=session.scalar(select(func.count()).where(Delivery.state == "waiting")) or 0,
         database_bytes=session.scalar(text(_SIZE[session.get_bind().dialect.name])) or 0,
     )
 

@@ -1,0 +1,391 @@
+"""Channels: where alerts are told, and which; trying one; what came of what was told."""
+
+import base64
+import binascii
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, SecretStr
+
+from app.alerts.base import DETECTORS
+from app.errors import Conflict, Invalid, NotFound
+from app.services.notify import messages, outbox
+from app.services.notify.courier import Courier
+from app.services.notify.outbox import Task
+from app.services.notify.targets import (
+    AppriseTarget,
+    EmailTarget,
+    Kind,
+    Target,
+    TargetShown,
+    WebhookTarget,
+    key_of,
+    new_secret,
+    restored,
+    shown,
+    stored,
+)
+from app.services.run_requests import Body, Word
+from app.services.run_view import Page, View
+from app.storage import channels as channel_repository
+from app.storage.channel_tables import Channel, Delivery
+from app.storage.database import Database, Session
+from gyrostat.spec.checks import Problem
+from gyrostat.spec.run import Severity
+
+MAX_CHANNELS = 32
+"""Each has a thread of its own while something is sent through it."""
+MAX_PAGE = outbox.KEPT
+
+Told = Literal["opened", "resolved"]
+Words = Annotated[list[Word], Field(max_length=50)]
+Events = Annotated[list[Told], Field(min_length=1, max_length=2)]
+
+
+class ChannelRequest(Body):
+    """Makes a channel."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "team",
+                    "target": {"kind": "webhook", "url": "https://hooks.example.org/gyrostat"},
+                    "severity": "warning",
+                }
+            ]
+        }
+    )
+
+    name: Word
+    """What to call it."""
+    target: Target
+    """What it sends to."""
+    enabled: bool = True
+    """Whether it is told anything."""
+    severity: Severity = "info"
+    """The least severe alerts that it is told of."""
+    projects: Words = Field(default_factory=list)
+    """Only alerts of runs of these projects; empty is all."""
+    rules: Words = Field(default_factory=list)
+    """Only alerts of these rules; empty is all."""
+    events: Events = Field(default=["opened", "resolved"])
+    """What of an alert it is told: that it `opened` (or became more severe), that it was `resolved`."""
+
+
+class ChannelPatch(Body):
+    """Changes a channel; what is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"enabled": False}]})
+
+    name: Word | None = None
+    """New name."""
+    target: Target | None = None
+    """All of what it sends to, of the same kind. A webhook's secret stays where none is given, and so does a password
+    for the same server and user."""
+    enabled: bool | None = None
+    """False tells it nothing more, and gives up what waits."""
+    severity: Severity | None = None
+    """New least severity."""
+    projects: Words | None = None
+    """All projects that it is told of; empty is all there are."""
+    rules: Words | None = None
+    """All rules that it is told of; empty is all there are."""
+    events: Events | None = None
+    """All that it is told of an alert."""
+
+
+class DeliveryView(View):
+    """A message through a channel, and what came of it."""
+
+    id: str
+    """What its receiver knows it by, in `webhook-id` or `Message-ID`; the same at each try."""
+    event: Literal["opened", "worsened", "resolved", "summary", "test"]
+    """What it tells."""
+    alert: str | None
+    """Of which alert; null for tests and summaries."""
+    run: str | None
+    """Of which run."""
+    title: str
+    """The message in one line."""
+    state: Literal["waiting", "sent", "failed", "summed"]
+    """`summed`: a summary told of it, with others."""
+    tries: int
+    """How often it was sent."""
+    status: int | None
+    """What was answered last: of HTTP or SMTP."""
+    error: str | None
+    """Why the last try failed; of a mail that was sent, whom the server refused."""
+    created_at: datetime
+    """When it was written."""
+    tried_at: datetime | None
+    """When it was last sent; null before the first try."""
+
+
+class ChannelView(View):
+    """A channel, without its secrets."""
+
+    id: str
+    """To name it by."""
+    name: str
+    """What it is called."""
+    kind: Kind
+    """What it sends by."""
+    target: TargetShown
+    """What it sends to, without secrets."""
+    enabled: bool
+    """Whether it is told anything."""
+    severity: Severity
+    """The least severe alerts that it is told of."""
+    projects: list[str]
+    """Only alerts of runs of these projects; empty is all."""
+    rules: list[str]
+    """Only alerts of these rules; empty is all."""
+    events: list[Told]
+    """What of an alert it is told."""
+    waiting: int
+    """Messages that are yet to be sent."""
+    last: DeliveryView | None
+    """What was last sent, or tried; null before."""
+    created_at: datetime
+    """When it was made."""
+    updated_at: datetime
+    """When it was last changed."""
+
+
+class NewChannel(ChannelView):
+    """A channel that was just made."""
+
+    secret: str | None
+    """What a webhook's messages are signed with, which is told this once; null for other kinds."""
+
+
+class Channels(View):
+    """Every channel."""
+
+    items: list[ChannelView]
+    """In the order they were made."""
+    next: None = None
+    """There is no second page."""
+
+
+def prepared(request: ChannelRequest, courier: Courier) -> WebhookTarget | EmailTarget | AppriseTarget:
+    """The new channel's target, checked and with a secret; it asks for addresses, so no transaction may wait for it.
+
+    Raises:
+        Invalid: it may not be sent to, or a rule is none. Conflict: what it needs is not installed.
+    """
+    _check_rules(request.rules)
+    return _checked(_with_secret(request.target, None), courier)
+
+
+def create(
+    session: Session, request: ChannelRequest, target: WebhookTarget | EmailTarget | AppriseTarget, now: datetime
+) -> NewChannel:
+    """Makes a channel of what was `prepared`.
+
+    Raises:
+        Conflict: there are too many.
+    """
+    if channel_repository.num_channels(session) >= MAX_CHANNELS:
+        raise Conflict(f"there are {MAX_CHANNELS} channels already; delete one that nobody reads")
+    row = Channel(
+        id=secrets.token_hex(8),
+        name=request.name,
+        kind=target.kind,
+        target=stored(target),
+        enabled=request.enabled,
+        severity=request.severity,
+        projects=list(request.projects),
+        rules=list(request.rules),
+        events=sorted(set(request.events)),
+        next_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(row)
+    session.flush()
+    secret = target.secret if isinstance(target, WebhookTarget) else None
+    return NewChannel(**_fields(row, 0, None), secret=None if secret is None else secret.get_secret_value())
+
+
+def list_channels(session: Session) -> list[ChannelView]:
+    """Every channel, in the order they were made."""
+    rows = channel_repository.all_channels(session)
+    waiting = channel_repository.num_waiting(session)
+    last = channel_repository.newest_tried(session, [row.id for row in rows])
+    return [ChannelView(**_fields(row, waiting.get(row.id, 0), last.get(row.id))) for row in rows]
+
+
+def get(session: Session, channel_id: str) -> ChannelView:
+    """One channel.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = _found(session, channel_id)
+    waiting = channel_repository.num_waiting(session).get(row.id, 0)
+    last = channel_repository.newest_tried(session, [row.id]).get(row.id)
+    return ChannelView(**_fields(row, waiting, last))
+
+
+def prepared_change(
+    database: Database, channel_id: str, request: ChannelPatch, courier: Courier
+) -> Callable[[Session, datetime], ChannelView]:
+    """What changes the channel, in a transaction; a new target is checked here, outside of it.
+
+    Raises:
+        NotFound: there is no such channel. Conflict: it is of another kind, or what it needs is not installed.
+        Invalid: the target may not be sent to, or lacks its password, or a rule is none.
+    """
+    _check_rules(request.rules or [])
+    with database.read() as session:
+        row = _found(session, channel_id)
+        before = restored(row.target)
+    target = None if request.target is None else _checked(_with_secret(request.target, before), courier)
+
+    def change(session: Session, now: datetime) -> ChannelView:
+        row = _found(session, channel_id)
+        for name in ("name", "enabled", "severity", "projects", "rules"):
+            if (value := getattr(request, name)) is not None:
+                setattr(row, name, value)
+        if request.events is not None:
+            row.events = sorted(set(request.events))
+        if target is not None:
+            row.target = stored(target)
+        if request.enabled is False:
+            channel_repository.give_up(session, row.id, "the channel was switched off before it was sent")
+        row.updated_at = now
+        session.flush()
+        return get(session, channel_id)
+
+    return change
+
+
+def delete(session: Session, channel_id: str) -> None:
+    """Forgets a channel, with all that was told through it.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if not channel_repository.remove(session, channel_id):
+        raise _missing(channel_id)
+
+
+def test(database: Database, courier: Courier, channel_id: str, clock: Callable[[], datetime]) -> DeliveryView:
+    """Sends a message through a channel now, also where it is switched off, and writes down what came of it.
+
+    Raises:
+        NotFound: there is no such channel.
+    """
+    with database.read() as session:
+        row = _found(session, channel_id)
+        message = messages.of_test(row.name, clock())
+        task = Task(id=outbox.new_id(), channel=row.id, target=restored(row.target), message=message)
+    outcome = courier.send(task, clock())
+    return database.write(lambda session: _delivery(outbox.tested(session, task, outcome, clock())))
+
+
+def deliveries(session: Session, channel_id: str, *, cursor: str | None, limit: int) -> Page[DeliveryView]:
+    """What was told through a channel, newest first.
+
+    Raises:
+        NotFound: there is no such channel. Invalid: the cursor is none.
+    """
+    _found(session, channel_id)
+    before = None if cursor is None else _place(cursor)
+    rows = channel_repository.newest(session, channel_id, before=before, limit=limit + 1)
+    following = None
+    if len(rows) > limit:
+        following = base64.urlsafe_b64encode(str(rows[limit - 1].number).encode()).decode()
+    return Page[DeliveryView](items=[_delivery(row) for row in rows[:limit]], next=following)
+
+
+def _with_secret(
+    target: WebhookTarget | EmailTarget | AppriseTarget, before: WebhookTarget | EmailTarget | AppriseTarget | None
+) -> WebhookTarget | EmailTarget | AppriseTarget:
+    """The target with the secrets that it does not give itself."""
+    if before is not None and before.kind != target.kind:
+        raise Conflict(f"the channel is of the kind {before.kind} and stays so; make another for {target.kind}")
+    if isinstance(target, WebhookTarget):
+        if target.secret is None:
+            kept = before.secret if isinstance(before, WebhookTarget) else None
+            return target.model_copy(update={"secret": kept or SecretStr(new_secret())})
+        if key_of(target.secret.get_secret_value()) is None:
+            raise _invalid(
+                "target.secret",
+                "is no secret",
+                "send `whsec_` and 24 to 64 bytes in base64, or leave it out to have one made",
+            )
+    if isinstance(target, EmailTarget) and target.username is not None and target.password is None:
+        server = ("host", "port", "username")
+        same = isinstance(before, EmailTarget) and all(
+            getattr(before, each) == getattr(target, each) for each in server
+        )
+        # a password that goes to another server than the one it was given for is given away
+        if not same or not isinstance(before, EmailTarget) or before.password is None:
+            raise _invalid("target.password", "is missing", "send the password, or leave the user name out")
+        return target.model_copy(update={"password": before.password})
+    if isinstance(target, EmailTarget) and target.username is None and target.password is not None:
+        raise _invalid("target.username", "is missing", "send the user name, or leave the password out")
+    return target
+
+
+def _checked(
+    target: WebhookTarget | EmailTarget | AppriseTarget, courier: Courier
+) -> WebhookTarget | EmailTarget | AppriseTarget:
+    courier.check(target)
+    return target
+
+
+def _check_rules(rules: list[str]) -> None:
+    for place, rule in enumerate(rules):
+        if rule not in DETECTORS:
+            known = ", ".join(DETECTORS)
+            raise _invalid(f"rules.{place}", f"{rule!r} is no rule", f"use one of {known}")
+
+
+def _invalid(path: str, message: str, mend: str) -> Invalid:
+    return Invalid(f"{path} {message}", problems=[Problem(path=path, value=None, message=message, mend=mend)])
+
+
+def _found(session: Session, channel_id: str) -> Channel:
+    row = channel_repository.get(session, channel_id)
+    if row is None:
+        raise _missing(channel_id)
+    return row
+
+
+def _missing(channel_id: str) -> NotFound:
+    return NotFound(f"there is no channel {channel_id!r}; GET /v1/channels lists those there are")
+
+
+def _fields(row: Channel, waiting: int, last: Delivery | None) -> dict[str, Any]:
+    own = ("id", "name", "kind", "enabled", "severity", "projects", "rules", "events", "created_at", "updated_at")
+    return {
+        **{name: getattr(row, name) for name in own},
+        "target": shown(restored(row.target)),
+        "waiting": waiting,
+        "last": None if last is None else _delivery(last),
+    }
+
+
+def _delivery(row: Delivery) -> DeliveryView:
+    own = ("id", "event", "state", "tries", "status", "error", "created_at", "tried_at")
+    return DeliveryView(
+        **{name: getattr(row, name) for name in own},
+        alert=row.alert_id,
+        run=row.run_id,
+        title=messages.title(row.message),
+    )
+
+
+def _place(cursor: str) -> int:
+    try:
+        return int(base64.urlsafe_b64decode(cursor.encode("ascii")))
+    except (ValueError, binascii.Error) as error:
+        mend = "send the `next` of the last page, or no cursor"
+        problem = Problem(path="query.cursor", value=cursor[:100], message="is no cursor of this list", mend=mend)
+        raise Invalid("the cursor cannot be used", problems=[problem]) from error
