@@ -59,6 +59,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
+def postgresql_database_url(postgresql_url: str) -> Iterator[str]:
+    """URL of a fresh, migrated database on a server, for what a file cannot do."""
+    with database_on(postgresql_url) as url:
+        yield url
+
+
+@pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """A fresh, migrated database, once of each kind."""
     database = Database(database_url)

@@ -26,6 +26,9 @@ they have been quiet.
 `{"rules": {"loss_spike": {"enabled": true, "severity": "warning", "settings": {"sigmas": 8}}}}`. A rule whose settings
 change starts afresh. `POST /v1/rules:backtest` tells what a rule would have said of a stored run.
 
+**Telling people**: channels send word of alerts that open, become more severe or are resolved, by webhook or mail: see
+[channels](channels.md).
+
 **Remedies** are changes to the spec (for a fork) or to the running training, in the order that evidence of trainers'
 practice and repair studies supports. What a run already has is not offered, and every patch is checked to make a valid
 spec. They are experiments: random search does as well as most repair tools (Kim et al., ICST 2023, arXiv 2301.11568),

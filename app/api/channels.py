@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 
 from app.deps import ADMIN, CallerDep, ClockDep, CourierDep, DatabaseDep, NowDep
 from app.services import channels as channel_service
-from app.services.channels import ChannelPatch, ChannelRequest, Channels, ChannelView, DeliveryView, NewChannel
+from app.services.channel_view import ChannelPatch, ChannelRequest, Channels, ChannelView, DeliveryView, NewChannel
 from app.services.run_view import Page
 
 router = APIRouter(prefix="/v1", tags=["channels"], dependencies=[ADMIN])

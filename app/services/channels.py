@@ -5,21 +5,19 @@ import binascii
 import secrets
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import SecretStr
 
 from app.alerts.base import DETECTORS
 from app.errors import Conflict, Invalid, NotFound
+from app.services.channel_view import ChannelPatch, ChannelRequest, ChannelView, DeliveryView, NewChannel
 from app.services.notify import messages, outbox
 from app.services.notify.courier import Courier
 from app.services.notify.outbox import Task
 from app.services.notify.targets import (
     AppriseTarget,
     EmailTarget,
-    Kind,
-    Target,
-    TargetShown,
     WebhookTarget,
     key_of,
     new_secret,
@@ -27,148 +25,15 @@ from app.services.notify.targets import (
     shown,
     stored,
 )
-from app.services.run_requests import Body, Word
-from app.services.run_view import Page, View
+from app.services.run_view import Page
 from app.storage import channels as channel_repository
 from app.storage.channel_tables import Channel, Delivery
 from app.storage.database import Database, Session
 from gyrostat.spec.checks import Problem
-from gyrostat.spec.run import Severity
 
 MAX_CHANNELS = 32
 """Each has a thread of its own while something is sent through it."""
 MAX_PAGE = outbox.KEPT
-
-Told = Literal["opened", "resolved"]
-Words = Annotated[list[Word], Field(max_length=50)]
-Events = Annotated[list[Told], Field(min_length=1, max_length=2)]
-
-
-class ChannelRequest(Body):
-    """Makes a channel."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "team",
-                    "target": {"kind": "webhook", "url": "https://hooks.example.org/gyrostat"},
-                    "severity": "warning",
-                }
-            ]
-        }
-    )
-
-    name: Word
-    """What to call it."""
-    target: Target
-    """What it sends to."""
-    enabled: bool = True
-    """Whether it is told anything."""
-    severity: Severity = "info"
-    """The least severe alerts that it is told of."""
-    projects: Words = Field(default_factory=list)
-    """Only alerts of runs of these projects; empty is all."""
-    rules: Words = Field(default_factory=list)
-    """Only alerts of these rules; empty is all."""
-    events: Events = Field(default=["opened", "resolved"])
-    """What of an alert it is told: that it `opened` (or became more severe), that it was `resolved`."""
-
-
-class ChannelPatch(Body):
-    """Changes a channel; what is left out stays."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"enabled": False}]})
-
-    name: Word | None = None
-    """New name."""
-    target: Target | None = None
-    """All of what it sends to, of the same kind. A webhook's secret stays where none is given, and so does a password
-    for the same server and user."""
-    enabled: bool | None = None
-    """False tells it nothing more, and gives up what waits."""
-    severity: Severity | None = None
-    """New least severity."""
-    projects: Words | None = None
-    """All projects that it is told of; empty is all there are."""
-    rules: Words | None = None
-    """All rules that it is told of; empty is all there are."""
-    events: Events | None = None
-    """All that it is told of an alert."""
-
-
-class DeliveryView(View):
-    """A message through a channel, and what came of it."""
-
-    id: str
-    """What its receiver knows it by, in `webhook-id` or `Message-ID`; the same at each try."""
-    event: Literal["opened", "worsened", "resolved", "summary", "test"]
-    """What it tells."""
-    alert: str | None
-    """Of which alert; null for tests and summaries."""
-    run: str | None
-    """Of which run."""
-    title: str
-    """The message in one line."""
-    state: Literal["waiting", "sent", "failed", "summed"]
-    """`summed`: a summary told of it, with others."""
-    tries: int
-    """How often it was sent."""
-    status: int | None
-    """What was answered last: of HTTP or SMTP."""
-    error: str | None
-    """Why the last try failed; of a mail that was sent, whom the server refused."""
-    created_at: datetime
-    """When it was written."""
-    tried_at: datetime | None
-    """When it was last sent; null before the first try."""
-
-
-class ChannelView(View):
-    """A channel, without its secrets."""
-
-    id: str
-    """To name it by."""
-    name: str
-    """What it is called."""
-    kind: Kind
-    """What it sends by."""
-    target: TargetShown
-    """What it sends to, without secrets."""
-    enabled: bool
-    """Whether it is told anything."""
-    severity: Severity
-    """The least severe alerts that it is told of."""
-    projects: list[str]
-    """Only alerts of runs of these projects; empty is all."""
-    rules: list[str]
-    """Only alerts of these rules; empty is all."""
-    events: list[Told]
-    """What of an alert it is told."""
-    waiting: int
-    """Messages that are yet to be sent."""
-    last: DeliveryView | None
-    """What was last sent, or tried; null before."""
-    created_at: datetime
-    """When it was made."""
-    updated_at: datetime
-    """When it was last changed."""
-
-
-class NewChannel(ChannelView):
-    """A channel that was just made."""
-
-    secret: str | None
-    """What a webhook's messages are signed with, which is told this once; null for other kinds."""
-
-
-class Channels(View):
-    """Every channel."""
-
-    items: list[ChannelView]
-    """In the order they were made."""
-    next: None = None
-    """There is no second page."""
 
 
 def prepared(request: ChannelRequest, courier: Courier) -> WebhookTarget | EmailTarget | AppriseTarget:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from app.services import channels as channel_service
-from app.services.channels import ChannelRequest, DeliveryView, NewChannel
+from app.services.channel_view import ChannelRequest, DeliveryView, NewChannel
 from app.services.notify import outbox
 from app.services.notify.courier import Courier
 from app.services.notify.outbox import Outcome, Task

@@ -49,5 +49,29 @@ def test_host_names_that_cannot_be_read_are_refused(monkeypatch: pytest.MonkeyPa
         AppSettings()
 
 
+def test_where_channels_may_send_to_is_hosts_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GYROSTAT_CHANNEL_ALLOW", "hooks.internal, 10.1.0.0/16,fd00::/8,192.168.1.5")
+    assert AppSettings().channel_allow == ["hooks.internal", "10.1.0.0/16", "fd00::/8", "192.168.1.5"]
+
+
+@pytest.mark.parametrize(
+    "entry", ["10.1.0.1/16", "10.1.0.0/33", "http://hooks.internal", "a b", "*", "*.internal", "a:80"]
+)
+def test_what_is_neither_a_host_nor_a_network_is_refused(monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
+    monkeypatch.setenv("GYROSTAT_CHANNEL_ALLOW", f"localhost,{entry}")
+    with pytest.raises(ValidationError, match="is no host and no network"):
+        AppSettings()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["gyrostat.example.org", "javascript:alert(1)", "https://a@b/", "https://x/?q", "https://x/#y", "https:// x"],
+)
+def test_what_is_no_address_of_a_page_is_refused(address: str) -> None:
+    with pytest.raises(ValidationError, match="is no address of a page"):
+        AppSettings(public_url=address)
+    assert AppSettings(public_url="https://x.example/gyrostat/").public_url == "https://x.example/gyrostat"
+
+
 def test_the_token_is_never_shown() -> None:
     assert "0123456789abcdef" not in repr(AppSettings(token="0123456789abcdef"))  # type: ignore[arg-type]

@@ -55,13 +55,15 @@ class Target:
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     data = tmp_path_factory.mktemp("made-up")
-    with served(data, lease_seconds=3600, unreachable_seconds=1800) as (server, url):
+    with served(data, lease_seconds=3600, unreachable_seconds=1800, channel_allow=["127.0.0.1"]) as (server, url):
         database: Database = server.app.state.database
         diverge(trained(database))
         with httpx.Client(base_url=url) as client:
-            found = {name: client.get(f"/v1/{name}").json()["items"][0]["id"] for name in ("runs", "alerts", "workers")}
-        ids = {"run_id": found["runs"], "alert_id": found["alerts"], "worker_id": found["workers"]}
-        yield Target(url, {**ids, "metric": "loss.train", "number": 0})
+            nobody = {"kind": "webhook", "url": "http://127.0.0.1:9/"}
+            client.post("/v1/channels", json={"name": "nobody", "target": nobody}).raise_for_status()
+            kinds = ("runs", "alerts", "workers", "channels")
+            found = {f"{kind[:-1]}_id": client.get(f"/v1/{kind}").json()["items"][0]["id"] for kind in kinds}
+        yield Target(url, {**found, "metric": "loss.train", "number": 0})
 
 
 @pytest.mark.parametrize(("method", "path"), [each for each in OPERATIONS if each not in ENDLESS])

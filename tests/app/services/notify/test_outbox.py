@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from app.services import alerting, ingest, runs
 from app.services import channels as channel_service
-from app.services.channels import ChannelPatch
+from app.services.channel_view import ChannelPatch
 from app.services.notify import outbox
 from app.services.notify.courier import Courier
 from app.services.notify.outbox import HOLD, MAX_A_MINUTE, MAX_AGE, MAX_TRIES, Outcome
