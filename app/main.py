@@ -112,7 +112,7 @@ def _lifespan(settings: AppSettings, clock: Clock) -> Callable[[FastAPI], Abstra
         notifier = app.state.notifier = Notifier(database, app.state.courier, telemetry, clock)
         reaper.start()
         merger.start()
-        notifier.start()
+        await asyncio.to_thread(notifier.start)
         retention.start()
         try:
             yield

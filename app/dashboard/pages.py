@@ -19,7 +19,7 @@ from app.dashboard.contents import run as run_content
 from app.dashboard.contents import runs as runs_content
 from app.dashboard.contents import settings as settings_content
 from app.dashboard.rendering import html, page
-from app.deps import READ, CallerDep, DatabaseDep, HubDep, MemoryDep, NowDep, TokensDep
+from app.deps import READ, CallerDep, DatabaseDep, HubDep, MemoryDep, NowDep, SettingsDep, TokensDep
 from app.errors import AppError, Damaged
 from app.services import alerting
 from app.storage.database import Database, Session
@@ -159,11 +159,13 @@ def catalogue(database: DatabaseDep) -> Response:
 
 
 @router.get("/settings", response_model=None)
-def settings(database: DatabaseDep, caller: CallerDep, tokens: TokensDep) -> Response:
-    """Tokens, for those who may make them."""
-    return _answer(
-        database, "settings.html", "settings", lambda s: settings_content.context(s, caller, protected=tokens.needed)
-    )
+def settings(database: DatabaseDep, caller: CallerDep, tokens: TokensDep, app_settings: SettingsDep) -> Response:
+    """Tokens and channels, for those who may make them."""
+
+    def build(session: Session) -> dict[str, Any]:
+        return settings_content.context(session, caller, app_settings, protected=tokens.needed)
+
+    return _answer(database, "settings.html", "settings", build)
 
 
 def _version(database: Database, run_id: str) -> tuple[int, int, str, int]:

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from app.dashboard import formats, looks
+from app.dashboard.contents.channels import delivery_look
 from app.services.run_view import RunView
 from gyrostat import __version__
 
@@ -63,6 +64,7 @@ def _environment() -> Environment:
         "severity_icon": looks.severity_icon,
         "progress_tone": looks.progress_tone,
         "kind_title": looks.kind_title,
+        "delivery_look": delivery_look,
     }
     return environment
 
