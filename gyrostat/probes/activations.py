@@ -95,9 +95,7 @@ class Activations(Probe):
         """Over all forward passes of the step."""
         if self._host is not None:
             found = self._host.summary(self.settings.window)
-            return (
-                {} if found is None else dict(zip(self.settings.metrics, torch.from_numpy(found).unbind(), strict=True))
-            )
+            return {} if found is None else dict(zip(self.settings.metrics, found, strict=True))
         self._add_up()
         called = [leaf for leaf, count in enumerate(self._counts) if count]
         if not called:

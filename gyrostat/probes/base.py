@@ -11,9 +11,13 @@ from torch import Tensor
 from gyrostat.probes.network import Network
 from gyrostat.spec import probes as spec
 from gyrostat.wire.layout import Axis
+from gyrostat.wire.values import Float32Array
 
-Readings = Mapping[str, Tensor | float]
-"""Metric -> its value: a vector along the metric's axis (order of `Network`), or a scalar."""
+Value = Tensor | Float32Array | float
+"""A vector along a metric's axis (order of `Network`), or a scalar."""
+
+Readings = Mapping[str, Value]
+"""Metric -> its value."""
 
 PROBES: dict[str, type["Probe"]] = {}
 """Every probe by its name, which is that of its settings."""

@@ -344,15 +344,20 @@ static double dead_fraction(Reading *of, int32_t window) {
     return (double)dead / (double)of->channels;
 }
 
-/* What was read of `count` modules in a step, as `table`: a row for each metric of the probe, whose elements are left as
-   they are where there is nothing to tell. All is dropped afterwards. */
-void gyrostat_summarize_outputs(int64_t count, Reading *readings, int32_t window, float *table) {
+/* What was read of `count` modules in a step, as `table`: a row for each of the `metrics` of the probe; `missing` are the
+   bits of what there is not. All is dropped afterwards. Answers how many modules put something out. */
+int64_t gyrostat_summarize_outputs(int64_t count, Reading *readings, int32_t window, int32_t metrics, uint32_t missing,
+                                   float *table) {
+    int64_t told = 0;
+    for (int64_t i = 0; i < count * metrics; i++)
+        memcpy(table + i, &missing, sizeof missing); /* no arithmetic may touch this NaN */
     for (int64_t i = 0; i < count; i++) {
         Reading *const of = readings + i;
         const double *const row = of->row, n = row[ELEMENTS];
         float *const at = table + i;
         if (n == 0)
             continue;
+        told++;
         const double m1 = row[0] / n, m2 = row[1] / n, m3 = row[2] / n, m4 = row[3] / n, square = m1 * m1;
         const double variance = m2 - square, fourth = m4 - 4 * m1 * m3 + 6 * square * m2 - 3 * square * square;
         at[0] = (float)m1;
@@ -375,4 +380,5 @@ void gyrostat_summarize_outputs(int64_t count, Reading *readings, int32_t window
         }
         forget(of);
     }
+    return told;
 }

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gyrostat.probes.base import Need, Probe, Readings
+from gyrostat.probes.base import Need, Probe, Readings, Value
 from gyrostat.probes.convolutions import TwiceDifferentiable
 from gyrostat.probes.eigenpairs import NotFinite, Subspace, student, trace
 from gyrostat.probes.estimators import GradientGraph
@@ -81,7 +81,7 @@ class Curvature(Probe):
         if network.probe_loss is None or not parameters:
             return {}
         bound = limit(network.optimizer)
-        readings: dict[str, Tensor | float] = {} if bound is None else {"curvature.limit": bound}
+        readings: dict[str, Value] = {} if bound is None else {"curvature.limit": bound}
         with undisturbed(network.model):
             with TwiceDifferentiable():
                 loss = network.probe_loss()

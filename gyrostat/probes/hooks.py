@@ -1,8 +1,9 @@
 """The hooks through which due probes see a step's forward and backward passes."""
 
-import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -12,6 +13,11 @@ from torch.utils.hooks import RemovableHandle
 from gyrostat.probes.base import Need, Probe, Readings
 from gyrostat.probes.network import Network
 from gyrostat.probes.stopwatch import Stopwatch
+
+is_compiling = torch.compiler.is_compiling
+
+graph_task: Callable[[], int] = torch._C._current_graph_task_id
+"""Of the backward pass under way, in which modules are called to recompute what was not kept; −1 outside of any."""
 
 Ask = Callable[[Probe, Callable[[], Readings | None]], None]
 
@@ -41,54 +47,78 @@ class Hooks:
         failed: Callable[[Probe, Exception], None],
     ) -> None:
         self._network, self._clock, self._ask, self._charge, self._failed = network, clock, ask, charge, failed
-        self._due: dict[Need, list[Probe]] = {need: [] for need in Need}
+        self._model, self._called = network.model, network.called
+        self._attached: list[Probe] = []
+        self._inputs: list[Probe] = []
         self._outputs: list[Probe] = []
         self._signals: list[Probe] = []
-        self._of_output = [partial(self._output, leaf) for leaf in range(len(network.leaves))]
+        self._branches: list[Probe] = []
+        self._attention: list[Probe] = []
+        self._seconds: dict[Probe, float] = {}
         self._of_signal = [partial(self._signal, leaf) for leaf in range(len(network.leaves))]
+        # where torch keeps hooks, by a number of its own: registering them takes twenty times as long
+        self._key = RemovableHandle(OrderedDict()).id
+        self._of_output = [(leaf, partial(self._output, at)) for at, leaf in enumerate(network.leaves.values())]
+        self._on_leaves = self._watching_leaves = False
         self._on_modules: list[RemovableHandle] = []
         self._on_tensors: list[RemovableHandle] = []
 
     @property
     def on_modules(self) -> bool:
         """Whether modules are watched."""
-        return bool(self._on_modules)
+        return self._on_leaves or bool(self._on_modules)
 
     @property
     def attached(self) -> bool:
         """Whether anything is watched."""
-        return bool(self._on_modules or self._on_tensors)
+        return self.on_modules or bool(self._on_tensors)
 
     def attach(self, due: Sequence[Probe]) -> None:
         """For the step that begins."""
-        self._due = {need: [probe for probe in due if need in probe.needs] for need in Need}
+        if due != self._attached:
+            self._choose(due)
+        if self._watching_leaves:
+            self._on_leaves, key = True, self._key
+            for module, hook in self._of_output:
+                module._forward_hooks[key] = hook
         network = self._network
-        # some want modules to be watched, and not their outputs
-        self._outputs = [probe for probe in self._due[Need.OUTPUTS] if probe.acts("output")]
-        self._signals = self._due[Need.SIGNALS]
-        if self._due[Need.OUTPUTS] or self._due[Need.INPUTS] or self._due[Need.SIGNALS]:
-            for module, hook in zip(network.leaves.values(), self._of_output, strict=True):
-                self._on_modules.append(module.register_forward_hook(hook))
-        if self._due[Need.BRANCHES]:
+        if self._branches:
             for leaf, join in network.joins.items():
                 joins = partial(self._joins, leaf)
                 self._on_modules.append(join.register_forward_pre_hook(joins, with_kwargs=True))
-        if self._due[Need.ATTENTION]:
+        if self._attention:
             for position, layer in enumerate(network.attentions.values()):
                 attended = partial(self._attends, position)
                 self._on_modules.append(layer.core.register_forward_hook(attended, with_kwargs=True))
 
+    def _choose(self, due: Sequence[Probe]) -> None:
+        """Who wants to see what: the same at most steps."""
+        self._attached = list(due)
+        wanting = {need: [probe for probe in due if need in probe.needs] for need in Need}
+        # some want modules to be watched, and not their outputs
+        self._watching_leaves = bool(wanting[Need.OUTPUTS] or wanting[Need.INPUTS] or wanting[Need.SIGNALS])
+        self._outputs = [probe for probe in wanting[Need.OUTPUTS] if probe.acts("output")]
+        self._inputs, self._signals = wanting[Need.INPUTS], wanting[Need.SIGNALS]
+        self._branches, self._attention = wanting[Need.BRANCHES], wanting[Need.ATTENTION]
+        self._seconds = dict.fromkeys((*self._outputs, *self._signals), 0.0)
+
     def drop(self, probe: Probe) -> None:
         """The probe is not to be called again."""
-        for probes in self._due.values():
-            if probe in probes:
-                probes.remove(probe)
         # they may be gone through just now
+        self._attached = [other for other in self._attached if other is not probe]
+        self._inputs = [other for other in self._inputs if other is not probe]
         self._outputs = [other for other in self._outputs if other is not probe]
         self._signals = [other for other in self._signals if other is not probe]
+        self._branches = [other for other in self._branches if other is not probe]
+        self._attention = [other for other in self._attention if other is not probe]
+        self._seconds.pop(probe, None)
 
     def detach_modules(self) -> None:
         """The forward passes are over; gradients may still come."""
+        if self._on_leaves:
+            self._on_leaves, key = False, self._key
+            for module, _ in self._of_output:
+                module._forward_hooks.pop(key, None)
         for handle in self._on_modules:
             handle.remove()
         self._on_modules = []
@@ -99,57 +129,61 @@ class Hooks:
         for handle in self._on_tensors:
             handle.remove()
         self._on_tensors = []
+        for probe, seconds in self._seconds.items():
+            if seconds:
+                self._charge(probe, seconds)
+                self._seconds[probe] = 0.0
 
     def _output(self, leaf: int, module: nn.Module, arguments: Any, output: Any) -> None:
-        if torch.compiler.is_compiling() or not self._network.model.training:
+        if is_compiling() or not self._model.training:
             return
-        began = time.perf_counter()
-        again = _recomputing()
-        if self._due[Need.INPUTS] and not again:
+        began = perf_counter()
+        again = graph_task() != -1
+        if self._inputs and not again:
             with torch.no_grad():
-                for probe in tuple(self._due[Need.INPUTS]):
+                for probe in self._inputs:
                     self._ask(probe, partial(probe.called, leaf, arguments))
         tensor = output if isinstance(output, Tensor) else first_tensor(output)
         if tensor is not None and tensor.is_floating_point():
             if self._signals and tensor.requires_grad:
                 self._on_tensors.append(tensor.register_hook(self._of_signal[leaf]))  # type: ignore[no-untyped-call]
             if not again:
-                self._network.called.add(leaf)
+                self._called.add(leaf)
                 for probe in self._outputs:
                     self._show(probe, probe.output, leaf, tensor)
-        self._clock.add(time.perf_counter() - began)
+        self._clock.add(perf_counter() - began)
 
     def _signal(self, leaf: int, gradient: Tensor) -> None:
         # a pass whose gradients get gradients (a penalty's) is of another function than the loss
         if torch.is_grad_enabled():
             return
-        began = time.perf_counter()
+        began = perf_counter()
         for probe in self._signals:
             self._show(probe, probe.signal, leaf, gradient)
-        self._clock.add(time.perf_counter() - began)
+        self._clock.add(perf_counter() - began)
 
     def _show(self, probe: Probe, method: Callable[[int, Tensor], None], leaf: int, tensor: Tensor) -> None:
-        began = time.perf_counter()
+        began = perf_counter()
         try:
             method(leaf, tensor)
         except Exception as error:
             self._failed(probe, error)
         else:
-            self._charge(probe, time.perf_counter() - began)
+            self._seconds[probe] += perf_counter() - began
 
     def _joins(self, leaf: int, module: nn.Module, arguments: Any, named: Any) -> None:
-        if torch.compiler.is_compiling() or not self._network.model.training or _recomputing():
+        if is_compiling() or not self._model.training or graph_task() != -1:
             return
         with self._clock, torch.no_grad():
-            self._network.called.add(leaf)
-            for probe in tuple(self._due[Need.BRANCHES]):
+            self._called.add(leaf)
+            for probe in self._branches:
                 self._ask(probe, partial(probe.joins, leaf, arguments, named))
 
     def _attends(self, layer: int, module: nn.Module, arguments: Any, named: Any, output: Any) -> None:
-        if torch.compiler.is_compiling() or not self._network.model.training or _recomputing():
+        if is_compiling() or not self._model.training or graph_task() != -1:
             return
         with self._clock, torch.no_grad():
-            for probe in tuple(self._due[Need.ATTENTION]):
+            for probe in self._attention:
                 self._ask(probe, partial(probe.attended, layer, arguments, named))
 
 
@@ -159,8 +193,3 @@ def first_tensor(output: Any) -> Tensor | None:
         return output
     parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
     return next((part for part in parts if isinstance(part, Tensor)), None)
-
-
-def _recomputing() -> bool:
-    """Whether a backward pass is under way, in which modules are called to recompute what was not kept."""
-    return bool(torch._C._current_graph_task_id() != -1)

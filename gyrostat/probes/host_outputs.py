@@ -45,6 +45,8 @@ class HostOutputs:
         self._rows = np.zeros((len(modules), _COLUMNS))
         self._readings = (_Reading * len(modules))()
         self._address = ctypes.addressof(self._readings)
+        self._table = np.empty((metrics, len(modules)), dtype=np.float32)
+        self._table_address = self._table.ctypes.data
         for leaf, reading in enumerate(self._readings):
             reading.low, reading.high = bounds[leaf] or (0.0, 0.0)
             reading.row = self._rows[leaf].ctypes.data
@@ -117,11 +119,10 @@ class HostOutputs:
 
     def summary(self, window: int) -> Float32Array | None:
         """(metrics, modules) of all that was read since the last call; None of nothing."""
-        if not self._rows[:, _ELEMENTS].any():
-            return None
-        table = np.full((self._metrics, len(self._modules)), ABSENT_BITS, dtype=np.uint32).view(np.float32)
-        self._library.gyrostat_summarize_outputs(len(self._modules), self._address, window, table.ctypes.data)
-        return table
+        told = self._library.gyrostat_summarize_outputs(
+            len(self._modules), self._address, window, self._metrics, _ABSENT, self._table_address
+        )
+        return self._table.copy() if told else None
 
     def silence(self) -> tuple[dict[int, Tensor], dict[int, int]]:
         """For how many measurements each channel has been silent, and how many there were, by the module's position."""
@@ -136,4 +137,4 @@ class HostOutputs:
             self._readings[leaf].measured = measured.get(leaf, 0)
 
 
-_SIZE = ctypes.sizeof(_Reading)
+_SIZE, _ABSENT = ctypes.sizeof(_Reading), int(ABSENT_BITS)

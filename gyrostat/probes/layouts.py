@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gyrostat.probes.base import Value
 from gyrostat.probes.network import Network, index
 from gyrostat.spec.metrics import METRICS
 from gyrostat.wire.layout import MAX_NAME_BYTES, MAX_NAMES, Axis, Layout, MetricDeclaration
+from gyrostat.wire.values import Float32Array
 
 
 class LayoutBook:
@@ -32,6 +35,7 @@ class LayoutBook:
         self._version, self._seen = 0, 0
         self._axes: dict[Axis, list[str]] = {}
         self._selected: Tensor | None = None
+        self._whole = False
 
     def announce(self, scalar: MetricDeclaration) -> None:
         """A scalar of the loop's own, which the catalogue does not have."""
@@ -56,14 +60,16 @@ class LayoutBook:
         """Of the newest layout; 0 before there is one."""
         return self._version
 
-    def cut(self, readings: Mapping[str, Tensor | float]) -> dict[str, Tensor | float]:
+    def cut(self, readings: Mapping[str, Value]) -> Mapping[str, Value]:
         """The readings, their vectors cut down to the names of the newest layout."""
+        if self._whole:
+            return readings
         return {
-            name: self._cut_one(name, value) if isinstance(value, Tensor) and value.ndim else value
+            name: self._cut_one(name, value) if isinstance(value, Tensor | np.ndarray) and value.ndim else value
             for name, value in readings.items()
         }
 
-    def _cut_one(self, name: str, value: Tensor) -> Tensor:
+    def _cut_one(self, name: str, value: Tensor | Float32Array) -> Tensor | Float32Array:
         axis = self._axis(name)
         if axis == "run":
             return value
@@ -84,6 +90,8 @@ class LayoutBook:
             **{axis: wire_names(names) for axis, names in self._of_probes.items()},
         }
         self._selected = None if len(seen) == len(leaves) else index(seen, network.device).to(torch.long)
+        longest = max(map(len, (leaves, network.parameters, network.heads, *self._of_probes.values())))
+        self._whole = self._selected is None and longest <= MAX_NAMES
         return Layout(
             version=self._version,
             axes={axis: names for axis, names in every.items() if axis in used},

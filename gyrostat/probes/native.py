@@ -41,18 +41,18 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     "gyrostat_read_output": (None, _ADDRESS, _ADDRESS),
     "gyrostat_forget_outputs": (None, _COUNT, _ADDRESS),
-    "gyrostat_summarize_outputs": (None, _COUNT, _ADDRESS, _FLAG, _ADDRESS),
+    "gyrostat_summarize_outputs": (_COUNT, _COUNT, _ADDRESS, _FLAG, _FLAG, _BITS, _ADDRESS),
     "gyrostat_medians": (None, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS),
     "gyrostat_magnitudes": (None, _COUNT, _ADDRESSES, _COUNTS, _FLAGS_OF_EACH, _ADDRESS),
     "gyrostat_gradients": (
         None, _COUNT, _ADDRESSES, _COUNTS, _FLAGS_OF_EACH, _ADDRESS, _COUNTS, _COUNT, _COUNT, _COUNTS,
         ctypes.POINTER(ctypes.c_double), _BITS, _ADDRESS, _ADDRESS,
     ),
-    "gyrostat_quotients": (None, _COUNT, _ADDRESS, _ADDRESS, _BITS, _ADDRESS),
     "gyrostat_squares": (ctypes.c_double, _ADDRESS, _COUNT, _FLAG),
-    "gyrostat_copy": (None, _COUNT, _ADDRESSES, _ADDRESSES, _COUNTS, _ADDRESS),
-    "gyrostat_ways": (None, _COUNT, _ADDRESSES, _ADDRESSES, _COUNTS, _FLAG, _ADDRESS, _ADDRESS),
-    "gyrostat_alike": (None, _COUNT, _ADDRESSES, _ADDRESSES, _COUNTS, _ADDRESS),
+    "gyrostat_sample": (None, _COUNT, _ADDRESSES, _COUNTS, _ADDRESS, _ADDRESS),
+    "gyrostat_ways": (None, _COUNT, _ADDRESSES, _COUNTS, _ADDRESS, _ADDRESS, _ADDRESS),
+    "gyrostat_alike": (_FLAG, _COUNT, _ADDRESSES, _COUNTS, _ADDRESS),
+    "gyrostat_updates": (None, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS, _BITS, _ADDRESS, _ADDRESS),
 }  # fmt: skip
 """Of each function of the library, what it answers and what it takes."""
 

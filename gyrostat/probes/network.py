@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gyrostat.probes.native import kernels
 from gyrostat.probes.probe_batch import ProbeBatch
 from gyrostat.probes.sizes import Sizes
 from gyrostat.wire.values import ABSENT_BITS
@@ -93,14 +92,18 @@ class Network:
             ("attentions", attentions),
             ("heads", heads),
             ("device", device),
-            ("sizes", Sizes(list(parameters.values()))),
+            ("sizes", Sizes()),
         ):
             object.__setattr__(self, attribute, value)
 
     def trained(self) -> list[nn.Parameter]:
         """Parameters that the optimizer holds and that require a gradient now, in the order of `parameters`."""
-        held = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        held = self.held()
         return [p for p in self.parameters.values() if p.requires_grad and id(p) in held]
+
+    def held(self) -> set[int]:
+        """The identities of the parameters that the optimizer holds now."""
+        return {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradients that are there now, of parameters that require one, by name in the order of `parameters`."""
@@ -222,11 +225,7 @@ def absent(length: int, device: torch.device) -> Tensor:
 
 def quotient(numerators: Tensor, denominators: Tensor) -> Tensor:
     """(n,) float32 of vectors on one device; "not measured" where the denominator is 0."""
-    library, device = kernels.library, numerators.device
-    if library is not None and device.type == "cpu" and numerators.dtype == denominators.dtype == torch.float64:
-        above, below, found = numerators.contiguous(), denominators.contiguous(), torch.empty(len(numerators))
-        library.gyrostat_quotients(len(found), above.data_ptr(), below.data_ptr(), int(ABSENT_BITS), found.data_ptr())
-        return found
+    device = numerators.device
     missing = absent(len(numerators), device)
     if missing.is_cpu:
         known = denominators.numpy() != 0

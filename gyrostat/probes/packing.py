@@ -23,40 +23,40 @@ class Packed(NamedTuple):
     num_bytes: int
 
 
-def pack(readings: Mapping[str, Tensor | float]) -> Packed:
+def pack(readings: Mapping[str, Tensor | Float32Array | float]) -> Packed:
     """One float32 vector of all readings, in their order but for those on a device, which come last.
 
     On CUDA the copy goes to pinned memory, behind the work already queued, and `fetch` waits for it. Values on other
     accelerators are copied at once. What is changed after this call does not reach the vector.
     """
-    for value in readings.values():
-        if isinstance(value, Tensor) and (value.ndim or not value.is_cpu):
-            break
-    else:
-        return _of_scalars(readings)
-    here: list[tuple[slice, Tensor | float]] = []
-    there: list[Tensor] = []
+    here = array("f")  # what is too large for float32 becomes infinite in it, without a warning
+    there: dict[str, Tensor] = {}
     slices: dict[str, tuple[int, int]] = {}
     end = 0
     for name, value in readings.items():
-        if isinstance(value, Tensor) and not value.is_cpu:
-            there.append(value.detach())
+        start = end
+        if isinstance(value, np.ndarray):
+            here.frombytes(value.tobytes())
+        elif not isinstance(value, Tensor):
+            here.append(value)
+        elif not value.is_cpu:
+            there[name] = value.detach()
             continue
-        start, end = end, end + (value.numel() if isinstance(value, Tensor) else 1)
+        elif value.ndim == 0:
+            here.append(value.item())  # many times faster than through numpy, and losses come in every step
+        else:
+            here.frombytes(value.detach().to(torch.float32).numpy().tobytes())
+        end = len(here)
         slices[name] = (start, end)
-        here.append((slice(start, end), value))
     on_host = end
-    for name, value in readings.items():
-        if isinstance(value, Tensor) and not value.is_cpu:
-            start, end = end, end + value.numel()
-            slices[name] = (start, end)
-    vector = np.empty(end, dtype=np.float32)
-    with np.errstate(over="ignore"):
-        for place, value in here:
-            vector[place] = _on_host(value)
+    for name, tensor in there.items():
+        start, end = end, end + tensor.numel()
+        slices[name] = (start, end)
+    here.frombytes(bytes(4 * (end - on_host)))
+    vector = np.frombuffer(here, dtype=np.float32)
     if not there:
         return Packed(slices, lambda: vector, _at_once, vector.nbytes)
-    arrive, arrived = _copied(there)
+    arrive, arrived = _copied(list(there.values()))
 
     def fetch() -> Float32Array:
         vector[on_host:] = arrive()
@@ -65,26 +65,8 @@ def pack(readings: Mapping[str, Tensor | float]) -> Packed:
     return Packed(slices, fetch, arrived, 2 * vector.nbytes - 4 * on_host)
 
 
-def _of_scalars(readings: Mapping[str, Tensor | float]) -> Packed:
-    """The frame of most steps: a few numbers that are on the host."""
-    # what is too large for float32 becomes infinite, without a warning
-    values = array("f", [value.item() if isinstance(value, Tensor) else value for value in readings.values()])
-    vector = np.frombuffer(values, dtype=np.float32)
-    return Packed({name: (at, at + 1) for at, name in enumerate(readings)}, lambda: vector, _at_once, vector.nbytes)
-
-
 def _at_once() -> bool:
     return True
-
-
-def _on_host(value: Tensor | float) -> Float32Array | float:
-    if not isinstance(value, Tensor):
-        return value
-    if value.ndim == 0:
-        return value.item()  # many times faster than through numpy, and losses come in every step
-    plain = value if value.dtype == torch.float32 and not value.requires_grad else value.detach().to(torch.float32)
-    array: Float32Array = plain.numpy()
-    return array
 
 
 def _copied(values: list[Tensor]) -> tuple[Callable[[], Float32Array], Callable[[], bool]]:

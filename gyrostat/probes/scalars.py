@@ -37,8 +37,8 @@ class Scalars:
         self._widths[name] = 1
         return own
 
-    def checked(self, scalars: Mapping[str, float | Tensor]) -> dict[str, Tensor | float]:
-        """A copy.
+    def check(self, scalars: Mapping[str, float | Tensor]) -> None:
+        """Looks at what the loop passes.
 
         Raises:
             ValueError: one was not announced, or has not one element (on axis `rank`, one a rank).
@@ -51,7 +51,6 @@ class Scalars:
                 shape = tuple(value.shape) if isinstance(value, Tensor) else ()
                 elements = "one element" if wanted == 1 else f"{wanted} elements, one a rank"
                 raise ValueError(f"the scalar {name!r} is a tensor of shape {shape}; pass {elements}")
-        return dict(scalars)
 
     def _check(self, name: str) -> None:
         if name not in METRICS or METRICS[name].axis not in ("run", "rank"):

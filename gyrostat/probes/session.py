@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gyrostat.probes.base import PROBES, MicroBatch, Need, Probe, Readings
+from gyrostat.probes.base import PROBES, MicroBatch, Need, Probe, Readings, Value
 from gyrostat.probes.footprint import Footprint
 from gyrostat.probes.hooks import Hooks
 from gyrostat.probes.layouts import LayoutBook
@@ -123,8 +123,8 @@ class ProbeSession:
         self._due: list[Probe] = []
         self._recorded: frozenset[str] = frozenset()
         self._following: dict[str, bool] = {}
-        self._readings: dict[str, Tensor | float] = {}
-        self._kept: dict[str, Tensor | float] = {}
+        self._readings: dict[str, Value] = {}
+        self._kept: dict[str, Value] = {}
         self._costs: dict[str, float] = {}
 
     def __enter__(self) -> Self:
@@ -271,7 +271,8 @@ class ProbeSession:
     def _finish(self, scalars: Mapping[str, float | Tensor], epoch: float) -> None:
         sent, kept = self._readings, self._kept
         self._due, self._readings, self._kept = [], {}, {}
-        sent.update(self._scalars.checked(scalars))
+        self._scalars.check(scalars)
+        sent.update(scalars)
         sent.update(self._footprint.readings(self._step))
         if sent or kept:
             self._send(sent, kept, epoch)
@@ -282,7 +283,7 @@ class ProbeSession:
         if self._recorder:
             self._recorder.recall()
 
-    def _send(self, sent: dict[str, Tensor | float], kept: dict[str, Tensor | float], epoch: float) -> None:
+    def _send(self, sent: dict[str, Value], kept: dict[str, Value], epoch: float) -> None:
         if layout := self._layouts.renewed((*sent, *kept)):
             self._sink.layout(layout)
         packed = pack(self._layouts.cut(sent | kept if kept else sent))
@@ -313,7 +314,7 @@ class ProbeSession:
             found = measure() or {}
             readings = self._kept if (name in self._recorded if kept is None else kept) else self._readings
             # a model without parameters has vectors without values, which no frame can hold
-            readings |= {n: v for n, v in found.items() if not isinstance(v, Tensor) or v.numel()}
+            readings |= {n: v for n, v in found.items() if isinstance(v, float | int) or v.shape.count(0) == 0}
         except Exception as error:
             self._switch_off(probe, error)
         else:

@@ -1,35 +1,21 @@
 """Norms of the parameters, formed once for all probes that need them between two steps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from torch import Tensor
 
 
 class Sizes:
-    """What one probe found after a step, for those that ask before the next one.
+    """What one probe found after a step, for those that ask before the next one."""
 
-    Args:
-        parameters: all, in the order of `Network.parameters`.
-    """
-
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self._parameters = parameters
+    def __init__(self) -> None:
         self._norms: Tensor | None = None
-        self._holds: Callable[[], bool] = bool
-        self._versions: list[int] = []
+        self._hold: Callable[[], bool] = bool
 
-    def note(self, norms: Tensor, holds: Callable[[], bool]) -> None:
-        """`norms`: ‖w‖₂ of all parameters as they are now, (n,); not to be changed afterwards.
-
-        `holds` looks at the parameters themselves: what is written through `.data` leaves no trace in versions.
-        """
-        self._norms, self._holds, self._versions = norms, holds, self._now()
+    def note(self, norms: Tensor, hold: Callable[[], bool]) -> None:
+        """`norms`: ‖w‖₂ of all parameters as they are now, (n,), as long as they `hold`."""
+        self._norms, self._hold = norms, hold
 
     def known(self) -> Tensor | None:
-        """As they were noted, where nothing was written to any parameter since."""
-        if self._norms is None or self._versions != self._now() or not self._holds():
-            return None
-        return self._norms
-
-    def _now(self) -> list[int]:
-        return [parameter._version for parameter in self._parameters]
+        """As they were noted, where they hold."""
+        return self._norms if self._norms is not None and self._hold() else None

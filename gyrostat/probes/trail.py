@@ -1,8 +1,9 @@
 """Where weights were before a step, and how far it moved them."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from operator import is_
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,21 +13,20 @@ from gyrostat.probes.moments import addressed
 from gyrostat.probes.native import kernels
 from gyrostat.probes.norms import norm, norms
 
-Pairs = tuple[int, Any, Any, Any]
-
 WHOLE = 65_536
-"""Without the kernel, larger float32 tensors are followed by a sample of their elements."""
+"""Larger float32 tensors are followed by a sample of their elements."""
 
-_RUNS, _RUN = 1024, 16
-"""Of a sample: evenly spread, each a line of the cache. Where the kurtosis of a way's elements is κ, its norm has a
-standard error of √((κ − 1)/16384)/2: 0.6 % if they are about normal."""
+_RUNS, _RUN, _EACH = 1024, 16, 1024
+"""Of a sample: runs at least, evenly spread, each a line of the cache; of larger tensors one for each so many elements.
+Where the kurtosis of a way's elements is κ, its norm has a standard error of √((κ − 1)/16384)/2 at most: 0.6 % if they
+are about normal. As vectors.c has them."""
 
 _LOOKS = 8
-"""Elements of a tensor that are looked at to tell whether it is still what its copy is."""
+"""Elements of a tensor that are looked at to tell whether it is still what it was."""
 
 
 class Way(NamedTuple):
-    """Of n tensors, each (n,) in float64 where the device has that.
+    """Of n tensors, each (n,), contiguous, in float64 where the device has that, until the next step's.
 
     Attributes:
         now: their norms.
@@ -42,18 +42,17 @@ class Way(NamedTuple):
 class _State(NamedTuple):
     """What tells tensors, and what was written to them, without a look at their elements."""
 
-    names: list[str]
     forms: list[tuple[int, torch.Size, torch.dtype]]
     versions: list[int]
 
 
 class Trail:
-    """Copies of tensors, made before a step and held against what they are after it.
+    """What tensors were before a step, held against what they are after it.
 
-    On a CPU with the kernel each is one pass over memory; without it, of large tensors a sample is copied. Where a step
-    follows on the last one that was measured, its copies are made after the last step's ways (by the kernel in the same
-    pass), and norms are known: nothing is read before such a step. That they still hold is told by where the tensors
-    lie, by their versions, and by a look at some of their elements.
+    Of small float32 tensors on a CPU all elements are copied, of large ones a sample; of any others all. Where a step
+    follows on the last one that was measured, norms and samples of that one's end are known: nothing is read before
+    such a step. That they still hold is told by where the tensors lie, by their versions, and by a look at some of
+    their elements.
 
     Args:
         device: where results are put together.
@@ -62,118 +61,155 @@ class Trail:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._copies = Copies()
-        self._before: dict[str, Tensor] = {}
-        self._norms: Tensor | None = None
-        self._marked = self._left = _State([], [], [])
-        self._pairs: Pairs | None = None
-        self._samples = self._seen = torch.empty(0)
-        self._kept = self._follows = self._sampled = self._looked = False
+        self._tensors: list[Tensor] = []
+        self._marked = self._left = _State([], [])
+        self._samples: _Samples | None = None
+        self._before: list[Tensor] = []
+        self._norms: Tensor = torch.empty(0)
+        self._kept = self._looked = False
 
     def begin(self, *, unfinished: bool) -> None:
         """A step begins; `unfinished`: the last one that was marked never ended."""
         self._looked = False
         if unfinished:
-            self._left = _State([], [], [])
+            self._kept = False
 
-    def mark(self, tensors: Mapping[str, Tensor]) -> None:
+    def mark(self, tensors: Sequence[Tensor]) -> None:
         """Before the optimizer's step: notes where they are."""
-        self._marked, library = _state(tensors), kernels.library
-        self._follows = bool(tensors) and self._left == self._marked
-        known = self._kept and self._follows and self._sampled == (library is None)
-        if known and (self._looked or self._alike(tensors)):
+        same = len(tensors) == len(self._tensors) and all(map(is_, tensors, self._tensors))
+        known = same and (self._looked or self.holds())
+        self._looked = False
+        if known:
+            self._marked = self._left
             return
-        plain = _plain(tensors)
-        self._pairs, self._norms, self._sampled = None, None, bool(tensors) and plain and library is None
-        if self._sampled:
-            self._before, self._samples = {}, _samples(tensors)
-            self._norms = norms(list(tensors.values()), self._device)
-        elif library is None or not plain:
-            self._before = self._copies.of(tensors)
+        self._tensors, self._marked, self._kept = list(tensors), _state(tensors), False
+        if tensors and _plain(tensors):
+            self._samples, self._before = _Samples(tensors), []
+            self._norms = self._samples.take(tensors)
         else:
-            self._before = self._copies.rooms(tensors)
-            self._pairs = _pairs(tensors, self._before)
-            self._norms = torch.empty(len(tensors), dtype=torch.float64)
-            library.gyrostat_copy(*self._pairs, self._norms.data_ptr())
+            copies = self._copies.of({str(at): tensor for at, tensor in enumerate(tensors)})
+            self._samples, self._before = None, list(copies.values())
 
-    def holds(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether the tensors that were marked, by name among these, are as the last step left them."""
-        marked = {name: tensors[name] for name in self._marked.names}
-        self._looked = self._kept and self._left == _state(marked) and self._alike(marked)
+    def holds(self) -> bool:
+        """Whether the tensors that were marked last are as the step left them."""
+        self._looked = (
+            self._kept
+            and self._samples is not None
+            and _state(self._tensors) == self._left
+            and self._samples.still_hold(self._tensors)
+        )
         return self._looked
 
-    def way(self, tensors: Mapping[str, Tensor]) -> Way:
-        """After the step, of those that were marked, by their names."""
-        moved = {name: tensors[name].detach() for name in self._marked.names}
-        self._left = _state(moved)
-        fits = self._left.forms == self._marked.forms
-        self._kept = self._follows and fits and (self._sampled or self._pairs is not None)
-        if self._sampled:
-            return self._by_samples(moved)
-        if (library := kernels.library) is None or self._pairs is None or self._norms is None or not fits:
-            return self._by_torch(moved)
-        old = self._norms
-        self._norms, ways = torch.empty(2, len(moved), dtype=torch.float64)
-        library.gyrostat_ways(*self._pairs, int(self._kept), self._norms.data_ptr(), ways.data_ptr())
-        return Way(self._norms, ways, old)
+    def way(self) -> Way:
+        """After the step, of the tensors that were marked."""
+        self._left = _state(self._tensors)
+        if self._samples is None:
+            return self._by_torch([tensor.detach() for tensor in self._tensors])
+        if self._left.forms != self._marked.forms:
+            self._samples.move_to(self._tensors)
+        self._kept, before = True, self._norms
+        self._norms, moved = self._samples.ways(self._tensors)
+        return Way(self._norms, moved, before)
 
-    def _by_samples(self, moved: Mapping[str, Tensor]) -> Way:
-        assert self._norms is not None
-        samples, old = _samples(moved), self._norms
-        away, ways, end = samples - self._samples, [], 0
-        for tensor in moved.values():
-            size = tensor.numel() if tensor.numel() <= WHOLE else _RUNS * _RUN
-            start, end = end, end + size
-            ways.append(norm(away[start:end]) * math.sqrt(tensor.numel() / max(1, size)))
-        self._norms = norms(list(moved.values()), self._device)
-        if self._kept:
-            self._samples, self._seen = samples, _seen(moved)
-        return Way(self._norms, torch.tensor(ways, dtype=old.dtype), old)
-
-    def _by_torch(self, moved: Mapping[str, Tensor]) -> Way:
-        copies = list(self._before.values())
-        old = norms(copies, self._device) if self._norms is None else self._norms
-        now = norms(list(moved.values()), self._device)
-        if copies:
-            torch._foreach_sub_(copies, list(moved.values()))
-        return Way(now, norms(copies, self._device), old)
-
-    def _alike(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether some of the elements of tensors that are kept are what they were."""
-        if kernels.library is None or self._pairs is None:
-            return self._sampled and _seen(tensors).equal(self._seen)
-        found = torch.empty(len(tensors), dtype=torch.bool)
-        kernels.library.gyrostat_alike(*self._pairs, found.data_ptr())
-        return bool(found.all())
+    def _by_torch(self, moved: list[Tensor]) -> Way:
+        before, now = norms(self._before, self._device), norms(moved, self._device)
+        if moved:
+            torch._foreach_sub_(self._before, moved)
+        return Way(*(found.contiguous() for found in (now, norms(self._before, self._device), before)))
 
 
-def _state(tensors: Mapping[str, Tensor]) -> _State:
-    each = tensors.values()
-    return _State(list(tensors), [(t.data_ptr(), t.shape, t.dtype) for t in each], [t._version for t in each])
+class _Samples:
+    """Elements of plain tensors, one tensor after the other, as they were when they were looked at last."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._sizes = [taken(tensor.numel()) for tensor in tensors]
+        self._elements = torch.empty(sum(self._sizes))
+        self._seen = torch.empty(0)
+        # each step's norms are the next one's before
+        self._norms = [torch.empty(len(tensors), dtype=torch.float64) for _ in range(2)]
+        self._moved = torch.empty(len(tensors), dtype=torch.float64)
+        self.move_to(tensors)
+
+    def move_to(self, tensors: Sequence[Tensor]) -> None:
+        """They lie elsewhere now.
+
+        Raises:
+            ValueError: one is of another kind.
+        """
+        if [taken(tensor.numel()) for tensor in tensors] != self._sizes or not _plain(tensors):
+            raise ValueError("a parameter has another size or dtype after the step, so its update has no norm")
+        self._places = addressed(tensors)
+
+    def take(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Copies them; answers the tensors' norms."""
+        if (library := kernels.library) is None:
+            self._elements, self._seen = _elements(tensors), _seen(tensors)
+            self._norms[0].copy_(norms(tensors, tensors[0].device))
+        else:
+            library.gyrostat_sample(*self._places, self._elements.data_ptr(), self._norms[0].data_ptr())
+        return self._norms[0]
+
+    def ways(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The tensors' norms, and those of their ways since the last look; this one counts from now on."""
+        self._norms.reverse()
+        found = self._norms[0]
+        if (library := kernels.library) is None:
+            self._ways_by_torch(tensors, found)
+        else:
+            elements = self._elements.data_ptr()
+            library.gyrostat_ways(*self._places, elements, found.data_ptr(), self._moved.data_ptr())
+        return found, self._moved
+
+    def _ways_by_torch(self, tensors: Sequence[Tensor], found: Tensor) -> None:
+        elements, ways = _elements(tensors), []
+        away = torch.split(elements - self._elements, self._sizes)
+        for tensor, part in zip(tensors, away, strict=True):
+            ways.append(norm(part) * math.sqrt(tensor.numel() / max(1, len(part))))
+        self._elements, self._seen = elements, _seen(tensors)
+        self._moved.copy_(torch.tensor(ways, dtype=torch.float64))
+        found.copy_(norms(tensors, tensors[0].device))
+
+    def still_hold(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether some of them are what they were."""
+        if (library := kernels.library) is None:
+            return len(self._seen) > 0 and _seen(tensors).equal(self._seen)
+        return bool(library.gyrostat_alike(*self._places, self._elements.data_ptr()))
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> bool:
+def taken(elements: int) -> int:
+    """How many are followed of a plain tensor that has so many."""
+    return elements if elements <= WHOLE else _runs(elements) * _RUN
+
+
+def _runs(elements: int) -> int:
+    return max(_RUNS, elements // _EACH)
+
+
+def _state(tensors: Sequence[Tensor]) -> _State:
+    return _State([(t.data_ptr(), t.shape, t.dtype) for t in tensors], [t._version for t in tensors])
+
+
+def _plain(tensors: Sequence[Tensor]) -> bool:
     """Whether kernels and samples take them: float32 on a CPU, dense in memory."""
-    return all(t.dtype == torch.float32 and t.is_cpu and t.is_contiguous() for t in tensors.values())
+    return all(t.dtype == torch.float32 and t.is_cpu and t.is_contiguous() for t in tensors)
 
 
-def _samples(tensors: Mapping[str, Tensor]) -> Tensor:
-    """Some elements of each of the plain tensors, copied one after the other; all where they are few.
+def _elements(tensors: Sequence[Tensor]) -> Tensor:
+    """What is followed of the plain tensors, copied.
 
     Runs begin an odd number of elements from each other, so that they meet every column of a matrix.
     """
-    views = [
-        t.view(-1) if t.numel() <= WHOLE else t.as_strided((_RUNS, _RUN), (t.numel() // _RUNS - 1 | 1, 1)).reshape(-1)
-        for t in map(Tensor.detach, tensors.values())
-    ]
-    return torch.cat(views)
+    return torch.cat([_followed(tensor.detach()) for tensor in tensors])
 
 
-def _seen(tensors: Mapping[str, Tensor]) -> Tensor:
+def _followed(tensor: Tensor) -> Tensor:
+    elements = tensor.numel()
+    if elements <= WHOLE:
+        return tensor.view(-1)
+    runs = _runs(elements)
+    return tensor.as_strided((runs, _RUN), (elements // runs - 1 | 1, 1)).reshape(-1)
+
+
+def _seen(tensors: Sequence[Tensor]) -> Tensor:
     """Some elements of plain tensors, together."""
-    return torch.cat([t.detach().view(-1)[:: t.numel() // _LOOKS + 1] for t in tensors.values()])
-
-
-def _pairs(tensors: Mapping[str, Tensor], copies: Mapping[str, Tensor]) -> Pairs:
-    """As kernels take them: how many, where tensors and copies lie, how long they are."""
-    count, addresses, lengths = addressed(list(tensors.values()))
-    return count, addresses, addressed([copies[name] for name in tensors])[1], lengths
+    return torch.cat([t.detach().view(-1)[:: t.numel() // _LOOKS + 1] for t in tensors])

@@ -148,18 +148,58 @@ double gyrostat_squares(const void *data, int64_t n, int32_t kind) {
     return sum;
 }
 
-/* Copies float32 arrays, and tells their norms. */
-void gyrostat_copy(int64_t count, const void *const *from, void *const *to, const int64_t *lengths, double *norms) {
+enum { RUN = 16 };
+
+/* What gyrostat.probes.trail follows of a float32 array: `runs` of RUN elements, from each other by a `stride`; of small
+   arrays all, and no runs. */
+typedef struct {
+    int64_t runs, stride, taken;
+} Followed;
+
+static Followed followed(int64_t n) {
+    const int64_t runs = n / 1024 > 1024 ? n / 1024 : 1024;
+    return n <= 65536 ? (Followed){0, 0, n} : (Followed){runs, (n / runs - 1) | 1, runs * RUN};
+}
+
+/* Copies what is followed of arrays, one after the other, and tells their norms. */
+void gyrostat_sample(int64_t count, const void *const *arrays, const int64_t *lengths, float *elements, double *norms) {
     for (int64_t i = 0; i < count; i++) {
-        double squares = 0;
-        for (int64_t at = 0; at < lengths[i]; at += BLOCK) {
-            const int64_t length = lengths[i] - at < BLOCK ? lengths[i] - at : BLOCK;
-            const float *x = (const float *)from[i] + at;
-            squares += read_block(x, length).squares;
-            memcpy((float *)to[i] + at, x, (size_t)length * sizeof *x);
-        }
-        norms[i] = sqrt(squares);
+        const Followed of = followed(lengths[i]);
+        norms[i] = sqrt(gyrostat_squares(arrays[i], lengths[i], FLOAT32));
+        for (int64_t j = 0; j < of.runs; j++)
+            memcpy(elements + j * RUN, (const float *)arrays[i] + j * of.stride, RUN * sizeof *elements);
+        if (of.runs == 0)
+            memcpy(elements, arrays[i], (size_t)of.taken * sizeof *elements);
+        elements += of.taken;
     }
+}
+
+/* Σ(x − old)² over some runs; `old` becomes x. */
+static double way_of_runs(const float *x, float *old, int64_t runs, int64_t stride) {
+    float lanes[RUN] = {0};
+    int32_t farthest[RUN] = {0}, far = 0;
+    double squares = 0;
+    for (int64_t i = 0; i < runs; i++)
+        for (int32_t j = 0; j < RUN; j++) {
+            const float away = x[i * stride + j] - old[i * RUN + j];
+            const int32_t bits = magnitude_bits(away);
+            lanes[j] += away * away;
+            farthest[j] = bits > farthest[j] ? bits : farthest[j];
+        }
+    for (int32_t j = 0; j < RUN; j++) {
+        squares += (double)lanes[j];
+        far = farthest[j] > far ? farthest[j] : far;
+    }
+    if (!held_by_float32(far)) {
+        squares = 0;
+        for (int64_t i = 0; i < runs * RUN; i++) {
+            const double away = (double)x[i / RUN * stride + i % RUN] - (double)old[i];
+            squares += away * away;
+        }
+    }
+    for (int64_t i = 0; i < runs; i++)
+        memcpy(old + i * RUN, x + i * stride, RUN * sizeof *x);
+    return squares;
 }
 
 /* Σx² and Σ(x − old)² of a block, added to `sums`. */
@@ -185,41 +225,60 @@ static void read_way(double sums[2], const float *x, const float *old, int64_t n
     }
 }
 
-/* Norms of float32 arrays and of their ways from what they were `before`; where `keep` is set, `before` becomes what they
-   are now. */
-void gyrostat_ways(int64_t count, const void *const *now, void *const *before, const int64_t *lengths, int32_t keep,
-                   double *norms, double *ways) {
-    for (int64_t i = 0; i < count; i++) {
-        double sums[2] = {0, 0};
-        for (int64_t at = 0; at < lengths[i]; at += BLOCK) {
-            const int64_t length = lengths[i] - at < BLOCK ? lengths[i] - at : BLOCK;
-            const float *x = (const float *)now[i] + at;
-            float *old = (float *)before[i] + at;
-            read_way(sums, x, old, length);
-            if (keep)
-                memcpy(old, x, (size_t)length * sizeof *x);
+/* Of one array: Σx², and Σ(x − old)² of what is followed, which becomes what it is now; one pass over memory. */
+static void read_followed(double sums[2], const float *x, float *old, int64_t n) {
+    const Followed of = followed(n);
+    for (int64_t at = 0, run = 0, length; at < n; at += length) {
+        length = n - at < BLOCK ? n - at : BLOCK;
+        if (of.runs == 0) {
+            read_way(sums, x + at, old + at, length);
+            memcpy(old + at, x + at, (size_t)length * sizeof *x);
+            continue;
         }
-        norms[i] = sqrt(sums[0]);
-        ways[i] = sqrt(sums[1]);
+        const int64_t until = (at + length + of.stride - 1) / of.stride, end = until < of.runs ? until : of.runs;
+        for (int64_t i = run; i < end; i++)
+            __builtin_prefetch(old + i * RUN, 1); /* is there when the block has been read */
+        sums[0] += read_block(x + at, length).squares;
+        sums[1] += way_of_runs(x + run * of.stride, old + run * RUN, end - run, of.stride);
+        run = end;
     }
 }
 
-/* Numbers over others, in float32; `missing` where these are 0. */
-void gyrostat_quotients(int64_t count, const double *above, const double *below, uint32_t missing, uint32_t *found) {
-    for (int64_t i = 0; i < count; i++)
-        found[i] = below[i] != 0 ? bits_of((float)(above[i] / below[i])) : missing;
+/* Norms of float32 arrays, and of their ways from what the followed elements were, which become what they are now. */
+void gyrostat_ways(int64_t count, const void *const *arrays, const int64_t *lengths, float *elements, double *norms,
+                   double *ways) {
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t taken = followed(lengths[i]).taken;
+        double sums[2] = {0, 0};
+        read_followed(sums, arrays[i], elements, lengths[i]);
+        norms[i] = sqrt(sums[0]);
+        ways[i] = taken > 0 ? sqrt(sums[1] * (double)lengths[i] / (double)taken) : 0;
+        elements += taken;
+    }
 }
 
-enum { SAMPLES = 8 }; /* each is a wait for memory */
+enum { LOOKS = 8 }; /* each is a wait for memory */
 
-/* Whether float32 arrays hold, at places spread over them, the very bits that the others do; a byte for each. */
-void gyrostat_alike(int64_t count, const void *const *these, const void *const *those, const int64_t *lengths,
-                    uint8_t *alike) {
+/* Whether arrays hold, at places spread over what is followed of them, the very bits that they did. */
+int32_t gyrostat_alike(int64_t count, const void *const *arrays, const int64_t *lengths, const float *elements) {
+    int32_t different = 0;
     for (int64_t i = 0; i < count; i++) {
-        const int32_t *x = these[i], *y = those[i];
-        const int64_t stride = lengths[i] / SAMPLES + 1;
-        alike[i] = lengths[i] == 0 || x[lengths[i] - 1] == y[lengths[i] - 1];
-        for (int64_t j = 0; j < lengths[i]; j += stride)
-            alike[i] &= x[j] == y[j];
+        const Followed of = followed(lengths[i]);
+        const float *const x = arrays[i];
+        for (int64_t j = 0; j < of.taken; j += of.taken / LOOKS + 1) {
+            const int64_t place = of.runs > 0 ? j / RUN * of.stride + j % RUN : j;
+            different |= bits_of(x[place]) != bits_of(elements[j]);
+        }
+        elements += of.taken;
+    }
+    return !different;
+}
+
+/* In float32: norms, and those of ways over what norms were before, or `missing` where that is 0. */
+void gyrostat_updates(int64_t count, const double *now, const double *ways, const double *before, uint32_t missing,
+                      uint32_t *norms, uint32_t *ratios) {
+    for (int64_t i = 0; i < count; i++) {
+        norms[i] = bits_of((float)now[i]);
+        ratios[i] = before[i] != 0 ? bits_of((float)(ways[i] / before[i])) : missing;
     }
 }

@@ -1,31 +1,40 @@
 """How large the weights are, and how far each step moves them."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from gyrostat.probes.base import Probe, Readings
+from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network, index, quotient
 from gyrostat.probes.norms import norms
-from gyrostat.probes.trail import Trail
+from gyrostat.probes.trail import Trail, Way
 from gyrostat.spec.probes import WeightsProbe
+from gyrostat.wire.values import ABSENT_BITS
 
 
 class Weights(Probe):
     """‖w‖₂ after the step, and ‖w_after − w_before‖₂ / ‖w_before‖₂, measured on copies made before the step.
 
     The ratio is of what really happened: momentum, weight decay, clipping and a skipped step are all in it. It is
-    absent for parameters that are frozen or not the optimizer's, and where ‖w_before‖ is 0.
+    absent for parameters that are frozen or not the optimizer's, and where ‖w_before‖ is 0. Of large float32 weights
+    on a CPU a sample is copied.
     """
 
     settings_type = WeightsProbe
 
     def __init__(self, settings: Any, network: Network) -> None:
         super().__init__(settings, network)
-        self._places = {id(parameter): at for at, parameter in enumerate(network.parameters.values())}
-        self._names = list(network.parameters)
+        self._parameters = list(network.parameters.values())
+        self._all = list(range(len(self._parameters)))
         self._trail = Trail(network.device)
         self._trained: list[int] = []
+        self._others: list[int] = []
+        self._versions: list[int] = []
+        self._told = np.empty((2, len(self._parameters)), dtype=np.float32)
+        self._address = self._told.ctypes.data
 
     def begin(self) -> None:
         """Forgets a step that never ended."""
@@ -34,23 +43,41 @@ class Weights(Probe):
 
     def after_backward(self) -> Readings:
         """Notes where the weights are before the step."""
-        trained = self.network.trained()
-        self._trained = [self._places[id(parameter)] for parameter in trained]
-        self._trail.mark({self._names[at]: p for at, p in zip(self._trained, trained, strict=True)})
+        held = self.network.held()
+        self._trained = [at for at, p in enumerate(self._parameters) if p.requires_grad and id(p) in held]
+        self._trail.mark([self._parameters[at] for at in self._trained])
         return {}
 
     def after_update(self) -> Readings:
         """Norms of the new weights, and of the way from the old ones."""
-        network, trained, length = self.network, self._trained, len(self._names)
-        self._trained = []
-        way = self._trail.way(network.parameters)
-        sizes, ratio = way.now, quotient(way.moved, way.before)
-        if trained != list(range(length)):
-            parameters = list(network.parameters.values())
-            others = sorted(set(range(length)).difference(trained))
-            sizes = way.now.new_empty(length)
-            sizes[index(others, network.device)] = norms([parameters[at] for at in others], network.device)
+        network, trained, way = self.network, self._trained, self._trail.way()
+        self._trained, self._others, sizes = [], [], way.now
+        if trained != self._all:
+            self._others = sorted(set(self._all).difference(trained))
+            sizes = way.now.new_empty(len(self._all))
+            frozen = norms([self._parameters[at] for at in self._others], network.device)
+            sizes[index(self._others, network.device)] = frozen
             sizes[index(trained, network.device)] = way.now
-            ratio = network.spread(ratio, trained, length)
-        network.sizes.note(sizes, lambda: self._trail.holds(network.parameters))
+        self._versions = self._versions_of(self._others)
+        network.sizes.note(sizes, self._hold)
+        if not self._others and (library := kernels.library) is not None and network.device.type == "cpu":
+            library.gyrostat_updates(
+                len(trained), *(column.data_ptr() for column in way), int(ABSENT_BITS),
+                self._address, self._address + self._told.strides[0],
+            )  # fmt: skip
+            norm, ratio = self._told.copy()
+            return {"weight.norm": norm, "update.ratio": ratio}
+        return self._readings(way, trained, sizes)
+
+    def _readings(self, way: Way, trained: Sequence[int], sizes: torch.Tensor) -> Readings:
+        ratio = quotient(way.moved, way.before)
+        if self._others:
+            ratio = self.network.spread(ratio, trained, len(self._all))
         return {"weight.norm": sizes.to(torch.float32), "update.ratio": ratio}
+
+    def _hold(self) -> bool:
+        """Whether all parameters are as the last step left them."""
+        return self._trail.holds() and self._versions_of(self._others) == self._versions
+
+    def _versions_of(self, places: Sequence[int]) -> list[int]:
+        return [self._parameters[at]._version for at in places]
