@@ -9,48 +9,28 @@ Answers are the API's own JSON objects, as dictionaries; `GET /docs` describes t
 """
 
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Literal, Self
-from urllib.parse import quote
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import httpx
 from pydantic import BaseModel
 
-from gyrostat.stream.transport import DEFAULT_SERVER, HttpTransport, checked_server, is_loopback, problem
+from gyrostat.administration import Administration
+from gyrostat.http_api import ApiError, Document, Unreachable, refusal, segment
+from gyrostat.stream.transport import HttpTransport
 from gyrostat.wire import values
 
 if TYPE_CHECKING:
     import pandas
 
-Document = dict[str, Any]
+__all__ = ["ApiError", "Client", "Unreachable"]
 
 ENDED = frozenset({"finished", "failed", "stopped", "lost"})
 """States that a run does not leave by itself."""
 FIRST_POLL, LONGEST_POLL = 0.1, 2.0
 
 
-class ApiError(Exception):
-    """The backend refused a request (RFC 9457).
-
-    Attributes:
-        status: of HTTP. title, detail: what is wrong in general, and here.
-        problems: each with `path`, `value`, `message` and `mend`, where a spec or a request was checked.
-    """
-
-    def __init__(self, status: int, title: str, detail: str, problems: Sequence[Document] = ()) -> None:
-        self.status, self.title, self.detail = status, title, detail
-        self.problems = list(problems)
-        lines = [f"{p.get('path')}: {p.get('message')} ({p.get('mend')})" for p in self.problems]
-        super().__init__("\n  ".join([f"{status} {title}: {detail}", *lines]))
-
-
-class Unreachable(ConnectionError):
-    """No backend answers at the address."""
-
-
-class Client:
+class Client(Administration):
     """A backend and its API.
 
     Args:
@@ -59,28 +39,6 @@ class Client:
     Raises:
         ValueError: `server` is no http address.
     """
-
-    def __init__(self, server: str = DEFAULT_SERVER, token: str | None = None, *, timeout: float = 30.0) -> None:
-        self.server = checked_server(server)
-        self._token = token
-        self._http = httpx.Client(
-            base_url=self.server,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=timeout,
-            trust_env=not is_loopback(self.server),
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._http.close()
 
     def start(
         self,
@@ -116,7 +74,7 @@ class Client:
 
     def delete(self, run: str) -> None:
         """Deletes a run with everything that it measured."""
-        self._document("DELETE", f"/v1/runs/{_segment(run)}")
+        self._document("DELETE", f"/v1/runs/{segment(run)}")
 
     def layout(self, run: str) -> Document:
         """The newest layout: `attempt`, `version`, the names along each of the `axes`, and the `metrics` declared.
@@ -124,11 +82,11 @@ class Client:
         Raises:
             ApiError: there is no such run, or it has sent none yet.
         """
-        return self._document("GET", f"/v1/runs/{_segment(run)}/layout")
+        return self._document("GET", f"/v1/runs/{segment(run)}/layout")
 
     def picture(self, run: str, step: int) -> bytes:
         """The PNG that a generative run made at a step, one of `samples`."""
-        return self._answer("GET", f"/v1/runs/{_segment(run)}/samples/{step}.png").content
+        return self._answer("GET", f"/v1/runs/{segment(run)}/samples/{step}.png").content
 
     def export(self, run: str, file: IO[bytes], *, format: Literal["parquet", "csv"] = "parquet") -> None:
         """Writes every value that the run shows into `file`, a row each: step, metric, name (empty for scalars), value.
@@ -138,12 +96,12 @@ class Client:
         Raises:
             ApiError: there is no such run.
         """
-        path = f"/v1/runs/{_segment(run)}/export"
+        path = f"/v1/runs/{segment(run)}/export"
         try:
             with self._http.stream("GET", path, params={"format": format}, timeout=None) as response:
                 if not response.is_success:
                     response.read()
-                    raise _refusal(response)
+                    raise refusal(response)
                 for chunk in response.iter_bytes(1 << 20):
                     file.write(chunk)
         except httpx.TransportError as error:
@@ -155,7 +113,7 @@ class Client:
 
     def run(self, run: str) -> Document:
         """One run, with its state and spec."""
-        return self._document("GET", f"/v1/runs/{_segment(run)}")
+        return self._document("GET", f"/v1/runs/{segment(run)}")
 
     def wait(self, run: str, timeout: float | None = None) -> Document:
         """The run once it has ended; goes on through a restart of the backend.
@@ -184,15 +142,15 @@ class Client:
 
     def stop(self, run: str) -> Document:
         """Ends a run; its worker writes a last checkpoint first."""
-        return self._document("POST", f"/v1/runs/{_segment(run)}:stop")
+        return self._document("POST", f"/v1/runs/{segment(run)}:stop")
 
     def pause(self, run: str) -> Document:
         """Lets a run rest, with a checkpoint, and frees its worker."""
-        return self._document("POST", f"/v1/runs/{_segment(run)}:pause")
+        return self._document("POST", f"/v1/runs/{segment(run)}:pause")
 
     def resume(self, run: str) -> Document:
         """Queues a paused run again."""
-        return self._document("POST", f"/v1/runs/{_segment(run)}:resume")
+        return self._document("POST", f"/v1/runs/{segment(run)}:resume")
 
     def fork(
         self,
@@ -204,11 +162,11 @@ class Client:
     ) -> Document:
         """Queues a new run with this one's spec, patched, from its checkpoint at `from_step` or from scratch."""
         body = {"from_step": from_step, "patch": patch, "name": name}
-        return self._create(f"/v1/runs/{_segment(run)}:fork", body)
+        return self._create(f"/v1/runs/{segment(run)}:fork", body)
 
     def metrics(self, run: str) -> list[Document]:
         """What the run has measured: name, unit, axis, description, count, first and last step of each metric."""
-        return list(self._pages(f"/v1/runs/{_segment(run)}/metrics"))
+        return list(self._pages(f"/v1/runs/{segment(run)}/metrics"))
 
     def series(
         self,
@@ -239,7 +197,7 @@ class Client:
         """
         frames = _pandas()
         query = {"names": names, "from": from_step, "to": to_step, "points": points}
-        found = self._document("GET", f"/v1/runs/{_segment(run)}/metrics/{_segment(metric)}", query)
+        found = self._document("GET", f"/v1/runs/{segment(run)}/metrics/{segment(metric)}", query)
         columns = list(found["names"]) or [metric]
         rows = values.from_json(found["values"]).reshape(len(found["steps"]), len(columns))
         index = frames.Index(found["steps"], dtype="int64", name="step")
@@ -249,7 +207,7 @@ class Client:
 
     def samples(self, run: str) -> list[Document]:
         """The pictures that a generative run has made, newest first: step, size and caption of each."""
-        return list(self._pages(f"/v1/runs/{_segment(run)}/samples"))
+        return list(self._pages(f"/v1/runs/{segment(run)}/samples"))
 
     def measure(self, run: str, kind: str, *, wait: float | None = None, **settings: Any) -> Document:
         """Asks the worker of a running training to measure once: "landscape", "spectral_density", "cka", "ntk".
@@ -262,7 +220,7 @@ class Client:
             ApiError: no worker trains the run, or the settings cannot be used.
             TimeoutError: nothing came within `wait` seconds; it may still come.
         """
-        asked = self._create(f"/v1/runs/{_segment(run)}:measure", {"kind": kind, **settings})
+        asked = self._create(f"/v1/runs/{segment(run)}:measure", {"kind": kind, **settings})
         if wait is None:
             return asked
         deadline, poll = time.monotonic() + wait, FIRST_POLL
@@ -277,11 +235,11 @@ class Client:
 
     def measurements(self, run: str) -> list[Document]:
         """What was measured on demand or is waited for, newest first, without values."""
-        return list(self._pages(f"/v1/runs/{_segment(run)}/measurements"))
+        return list(self._pages(f"/v1/runs/{segment(run)}/measurements"))
 
     def measurement(self, run: str, measurement: str) -> Document:
         """One measurement on demand with its `values`; numbers that are not finite are strings."""
-        return self._document("GET", f"/v1/runs/{_segment(run)}/measurements/{_segment(measurement)}")
+        return self._document("GET", f"/v1/runs/{segment(run)}/measurements/{segment(measurement)}")
 
     def alerts(self, run: str | None = None, **filters: Any) -> list[Document]:
         """Alerts of one run or of all, with evidence (`state`, `severity`)."""
@@ -289,104 +247,14 @@ class Client:
 
     def remedies(self, alert: str) -> list[Document]:
         """What may cure an alert, best first, each with the change that it makes and the reason."""
-        return list(self._pages(f"/v1/alerts/{_segment(alert)}/remedies"))
+        return list(self._pages(f"/v1/alerts/{segment(alert)}/remedies"))
 
     def apply(self, alert: str, remedy: int, *, mode: Literal["fork", "live"] = "fork") -> Document:
         """Applies the remedy at this place of `remedies`, from 0: to a new run, or live to the running one.
 
         Answers, among others, the `run` that has it.
         """
-        return self._create(f"/v1/alerts/{_segment(alert)}/remedies/{remedy}:apply", {"mode": mode})
-
-    def create_token(self, name: str, scopes: Sequence[str], *, days: int | None = None) -> Document:
-        """Makes a token of the backend, which needs the scope `admin`; its text is in `token`, this once.
-
-        `scopes` are of "read", "ingest", "run" and "admin"; `days` is how long it is good, None for ever.
-        """
-        return self._document("POST", "/v1/tokens", body={"name": name, "scopes": list(scopes), "days": days})
-
-    def tokens(self) -> list[Document]:
-        """The backend's tokens without their text, newest first."""
-        return list(self._pages("/v1/tokens"))
-
-    def revoke_token(self, token: str) -> None:
-        """Refuses the token of this id from now on."""
-        self._document("DELETE", f"/v1/tokens/{_segment(token)}")
-
-    def _create(self, path: str, body: Document) -> Document:
-        given = {key: value for key, value in body.items() if value is not None}
-        # A key of its own makes the request safe to repeat for whatever carries it.
-        return self._document("POST", path, body=given, headers={"Idempotency-Key": uuid.uuid4().hex})
-
-    def _pages(self, path: str, **query: Any) -> Iterator[Document]:
-        cursor: str | None = None
-        while True:
-            page = self._document("GET", path, {**query, "cursor": cursor})
-            yield from page["items"]
-            cursor = page.get("next")
-            if cursor is None:
-                return
-
-    def _document(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, Any] | None = None,
-        *,
-        body: Document | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Document:
-        """One request and its JSON object.
-
-        Raises:
-            ApiError: the backend refuses. Unreachable: nothing answers, or nothing that speaks this API.
-        """
-        response = self._answer(method, path, query, body=body, headers=headers)
-        if not response.content:
-            return {}
-        try:
-            document = response.json()
-        except ValueError as error:
-            raise Unreachable(f"{self.server} answers, but not as a Gyrostat backend; check the address") from error
-        return document if isinstance(document, dict) else {"items": document}
-
-    def _answer(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, Any] | None = None,
-        *,
-        body: Document | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
-        known = {key: value for key, value in (query or {}).items() if value is not None}
-        try:
-            response = self._http.request(method, path, params=known, json=body, headers=headers)
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-        if not response.is_success:
-            raise _refusal(response)
-        return response
-
-    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
-        return Unreachable(
-            f"no backend answers at {self.server} ({error or type(error).__name__}); start one with `make run`, "
-            "or give its address"
-        )
-
-
-def _refusal(response: httpx.Response) -> ApiError:
-    document = problem(response)
-    return ApiError(
-        response.status_code,
-        str(document.get("title") or response.reason_phrase),
-        str(document.get("detail") or response.text[:300]),
-        [entry for entry in document.get("problems", []) if isinstance(entry, dict)],
-    )
-
-
-def _segment(name: str) -> str:
-    return quote(name, safe="")
+        return self._create(f"/v1/alerts/{segment(alert)}/remedies/{remedy}:apply", {"mode": mode})
 
 
 def _pandas() -> Any:

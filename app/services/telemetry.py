@@ -57,6 +57,9 @@ class Telemetry:
             buckets=SECONDS,
             registry=self.registry,
         )
+        for kind in ("webhook", "email", "apprise"):
+            for outcome in ("sent", "retried", "failed"):
+                self.notifications.labels(kind, outcome)
         for status in ("stored", "duplicate"):
             self.batches.labels(status)
         ProcessCollector(registry=self.registry)

@@ -44,8 +44,9 @@ def enabled(session: Session) -> Sequence[Row[*tuple[Any, ...]]]:
 
 def remove(session: Session, channel_id: str) -> bool:
     """Forgets the channel with all that was told through it; whether it was there."""
+    found = session.scalar(delete(Channel).where(Channel.id == channel_id).returning(Channel.id)) is not None
     session.execute(delete(Delivery).where(Delivery.channel_id == channel_id))
-    return session.scalar(delete(Channel).where(Channel.id == channel_id).returning(Channel.id)) is not None
+    return found
 
 
 def due(session: Session, now: datetime) -> Sequence[str]:
@@ -125,10 +126,14 @@ def sum_up(session: Session, channel_id: str, summary: Delivery) -> None:
     )
 
 
-def tried_since(session: Session, channel_id: str, since: datetime) -> Sequence[datetime]:
-    """When messages were last tried through the channel, since then, oldest first."""
+def tried_between(session: Session, channel_id: str, since: datetime, now: datetime) -> Sequence[datetime]:
+    """When messages were last tried through the channel, since then and until now, oldest first."""
+    # until now: a clock that was set back meanwhile has left later times
     query = select(Delivery.tried_at).where(
-        Delivery.channel_id == channel_id, Delivery.tried_at > since, Delivery.event != "test"
+        Delivery.channel_id == channel_id,
+        Delivery.tried_at > since,
+        Delivery.tried_at <= now,
+        Delivery.event != "test",
     )
     return [at for at in session.scalars(query.order_by(Delivery.tried_at)) if at is not None]
 

@@ -10,6 +10,7 @@ from app.errors import AppError
 from app.services.background import Background
 from app.services.notify import outbox
 from app.services.notify.courier import Courier
+from app.services.notify.outbox import Outcome
 from app.services.telemetry import Telemetry
 from app.storage import channels as channel_repository
 from app.storage.database import Database
@@ -115,7 +116,12 @@ class Notifier(Background):
         if task is None:
             return False
         began = time.perf_counter()
-        outcome = self._courier.send(task, self._clock())
+        try:
+            outcome = self._courier.send(task, self._clock())
+        except Exception:
+            # a defect of ours is a failed try like any other, so that it ends, and the channel's next message is sent
+            _log.exception("a notification could not be sent", extra={"channel": channel, "delivery": task.id})
+            outcome = Outcome(passed=False, again=True, error="something unexpected went wrong; the log has it")
         self._telemetry.notification_seconds.labels(task.target.kind).observe(time.perf_counter() - began)
         state = self._database.write(lambda session: outbox.record(session, task, outcome, self._clock()))
         self._telemetry.notifications.labels(task.target.kind, "retried" if state == "waiting" else state).inc()

@@ -97,11 +97,10 @@ def take(session: Session, channel_id: str, now: datetime) -> Task | None:
     channel = channel_repository.hold(session, channel_id, now, until)
     if channel is None:
         return None
-    recent = channel_repository.tried_since(session, channel_id, now - _MINUTE)
+    recent = channel_repository.tried_between(session, channel_id, now - _MINUTE, now)
     waiting = channel_repository.waiting(session, channel_id, messages.MAX_TOLD)
-    while waiting and now - waiting[0].created_at > MAX_AGE:
-        waiting[0].state = "failed"
-        waiting[0].error = f"it has waited for more than {MAX_AGE.days} day; {waiting[0].error or ''}".rstrip("; ")
+    while waiting and (hopeless := _why_hopeless(waiting[0], now)) is not None:
+        waiting[0].state, waiting[0].error = "failed", hopeless
         session.flush()
         waiting = channel_repository.waiting(session, channel_id, messages.MAX_TOLD)
     if not waiting:
@@ -127,6 +126,13 @@ def take(session: Session, channel_id: str, now: datetime) -> Task | None:
     )
 
 
+def _why_hopeless(row: Delivery, now: datetime) -> str | None:
+    if now - row.created_at > MAX_AGE:
+        return f"it has waited for more than {MAX_AGE.days} day; {row.error or ''}".rstrip("; ")
+    # each try ended with the process that made it, and it may be what ended them
+    return f"{row.tries} tries ended without a result" if row.tries >= MAX_TRIES else None
+
+
 def _summary(session: Session, channel: Channel, first: list[Delivery], now: datetime) -> Delivery:
     counts = channel_repository.waiting_kinds(session, channel.id)
     message = messages.of_many(counts, [each.message for each in first], now)
@@ -140,13 +146,14 @@ def record(session: Session, task: Task, outcome: Outcome, now: datetime) -> Lit
     assert task.number is not None
     assert task.held_until is not None
     row = channel_repository.delivery(session, task.number)
-    next_at, state = now, _state(outcome, 0 if row is None else row.tries)
-    if row is not None and row.state == channel_repository.WAITING:
-        row.state, row.status, row.error = state, outcome.status, outcome.error
-        if state == "waiting":
-            next_at = now + _delay(row.tries, outcome.retry_after)
-        session.flush()
+    tries = 0 if row is None else row.tries
+    state = _state(outcome, tries)
+    next_at = now + _delay(tries, outcome.retry_after) if state == "waiting" else now
+    # the channel first, as in `take`: two that lock both never wait for each other
     channel_repository.let_go(session, task.channel, task.held_until, next_at)
+    if row is not None and (row.state == channel_repository.WAITING or outcome.passed):
+        row.state, row.status, row.error = state, outcome.status, outcome.error
+        session.flush()
     channel_repository.prune(session, task.channel, KEPT)
     return state
 

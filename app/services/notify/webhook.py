@@ -66,7 +66,7 @@ def send(
     tls: ssl.SSLContext,
 ) -> Outcome:
     """Posts the message and tells what came of it; it takes `SECONDS` at most."""
-    body = json.dumps(message, ensure_ascii=False).encode()
+    body = json.dumps(message).encode()
     headers = {
         "content-type": "application/json",
         "user-agent": f"gyrostat/{__version__}",

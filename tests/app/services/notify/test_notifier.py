@@ -76,7 +76,7 @@ def test_several_services_on_one_database_send_each_message_once(postgresql_data
         database.close()
 
 
-def test_a_channel_that_fails_keeps_no_other_waiting(sqlite_database: Database) -> None:
+def test_a_defect_is_a_failed_try_and_keeps_no_other_channel_waiting(sqlite_database: Database) -> None:
     bad, good = channel(sqlite_database).id, channel(sqlite_database).id
     fill(sqlite_database, bad, 2)
     fill(sqlite_database, good, 2)
@@ -90,8 +90,9 @@ def test_a_channel_that_fails_keeps_no_other_waiting(sqlite_database: Database) 
     send_all(notifier)
     assert [each.state for each in told(sqlite_database, good)] == ["sent", "sent"]
     assert [(each.state, each.tries) for each in told(sqlite_database, bad)] == [("waiting", 1), ("waiting", 0)]
-    assert take(sqlite_database, bad, at(59)) is None
-    assert take(sqlite_database, bad, at(60)) is not None, "its hold runs out like that of a process that died"
+    assert told(sqlite_database, bad)[0].error == "something unexpected went wrong; the log has it"
+    assert take(sqlite_database, bad, at(3)) is None
+    assert take(sqlite_database, bad, at(7)) is not None
 
 
 def test_what_another_process_held_of_a_file_is_free_at_the_next_start(sqlite_database: Database) -> None:

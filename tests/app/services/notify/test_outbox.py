@@ -244,6 +244,17 @@ def test_a_clock_that_is_set_back_does_not_hold_a_channel_for_long(either: Datab
     assert take(either, made.id, at(0)) is not None
 
 
+def test_a_clock_that_is_set_back_leaves_no_full_minute(database: Database) -> None:
+    made = channel(database)
+    fill(database, made.id, MAX_A_MINUTE - 1)
+    for _ in range(MAX_A_MINUTE - 1):
+        task = take(database, made.id, at(3600))
+        assert task is not None
+        record(database, task, at(3600))
+    fill(database, made.id, 3)
+    assert take(database, made.id, at(0)) is not None
+
+
 def test_what_cannot_help_is_not_tried_again_and_the_next_one_is(database: Database) -> None:
     made = channel(database)
     fill(database, made.id, 2)
@@ -334,6 +345,32 @@ def test_news_of_yesterday_are_none(database: Database) -> None:
     states = [each.state for each in told(database, made.id)]
     assert states == ["failed"] * 25 + ["waiting"]
     assert told(database, made.id)[0].error == "it has waited for more than 1 day"
+
+
+def test_a_message_that_ends_every_process_that_sends_it_is_given_up(database: Database) -> None:
+    made = channel(database)
+    fill(database, made.id, 2)
+    first = told(database, made.id)[0]
+    for number in range(MAX_TRIES):
+        task = take(database, made.id, at(61 * number))
+        assert task is not None
+        assert task.id == first.id
+    following = take(database, made.id, at(61 * MAX_TRIES))
+    assert following is not None
+    assert following.id != first.id
+    given_up = told(database, made.id)[0]
+    assert (given_up.state, given_up.error) == ("failed", "10 tries ended without a result")
+
+
+def test_what_was_sent_while_its_channel_was_switched_off_was_sent(database: Database) -> None:
+    made = channel(database)
+    fill(database, made.id, 2)
+    task = take(database, made.id, at(0))
+    assert task is not None
+    change = channel_service.prepared_change(database, made.id, ChannelPatch(enabled=False), Courier(SETTINGS))
+    database.write(lambda session: change(session, at(1)))
+    record(database, task, at(2))
+    assert [each.state for each in told(database, made.id)] == ["sent", "failed"]
 
 
 def test_what_was_told_is_kept_for_a_while(either: Database, monkeypatch: pytest.MonkeyPatch) -> None:

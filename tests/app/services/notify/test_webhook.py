@@ -19,7 +19,7 @@ from app.services.notify.outbox import Outcome, Task
 from app.services.notify.targets import WebhookTarget, new_secret
 from app.settings import AppSettings
 from tests.app.control import START
-from tests.app.receivers import Hook, client_tls, web_server
+from tests.app.receivers import CERTIFICATE, Hook, client_tls, web_server
 
 ALLOWED = AppSettings(channel_allow=["127.0.0.0/8"])
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -174,6 +174,13 @@ def test_the_name_is_in_the_handshake_and_the_certificate_must_be_its() -> None:
         assert "certificate" in (untrusted.error or "").lower()
     assert len(hook.got) == 1
     assert asked == ["hooks.test", "other.test", "hooks.test"], "a name is resolved once for each message"
+
+
+def test_the_operator_s_own_authorities_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    with web_server(tls=True) as hook:
+        courier = Courier(ALLOWED, resolve=lambda host, port: ["127.0.0.1"])
+        assert send(f"https://hooks.test:{hook.port}/x", courier).passed
 
 
 def test_what_was_checked_is_what_is_connected_to(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
