@@ -12,6 +12,7 @@ from app.guards.tokens import Caller, Tokens
 from app.services.events import Hub
 from app.services.memory import Memory
 from app.services.notify.courier import Courier
+from app.services.notify.notifier import Notifier
 from app.services.telemetry import Telemetry
 from app.settings import AppSettings
 from app.storage import runs as run_repository
@@ -58,6 +59,10 @@ async def _courier(request: Request) -> Courier:
     return cast(Courier, _state(request).courier)
 
 
+async def _notifier(request: Request) -> Notifier:
+    return cast(Notifier, _state(request).notifier)
+
+
 async def _clock(request: Request) -> Clock:
     return cast(Clock, _state(request).clock)
 
@@ -73,6 +78,7 @@ TelemetryDep = Annotated[Telemetry, Depends(_telemetry)]
 MemoryDep = Annotated[Memory, Depends(_memory)]
 TokensDep = Annotated[Tokens, Depends(_tokens)]
 CourierDep = Annotated[Courier, Depends(_courier)]
+NotifierDep = Annotated[Notifier, Depends(_notifier)]
 ClockDep = Annotated[Clock, Depends(_clock)]
 NowDep = Annotated[datetime, Depends(_now)]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from app.deps import ADMIN, CallerDep, ClockDep, CourierDep, DatabaseDep, NowDep
+from app.deps import ADMIN, CallerDep, ClockDep, CourierDep, DatabaseDep, NotifierDep, NowDep
 from app.services import channels as channel_service
 from app.services.channel_view import ChannelPatch, ChannelRequest, Channels, ChannelView, DeliveryView, NewChannel
 from app.services.run_view import Page
@@ -69,9 +69,9 @@ def delete_channel(channel_id: ChannelId, database: DatabaseDep, caller: CallerD
 
 
 @router.post("/channels/{channel_id}:test", summary="Try a channel")
-def test_channel(channel_id: ChannelId, database: DatabaseDep, courier: CourierDep, clock: ClockDep) -> DeliveryView:
+def test_channel(channel_id: ChannelId, database: DatabaseDep, notifier: NotifierDep, clock: ClockDep) -> DeliveryView:
     """Sends a message now, also where the channel is switched off, and answers what came of it: `sent` or `failed`."""
-    return channel_service.test(database, courier, channel_id, clock)
+    return channel_service.test(database, notifier, channel_id, clock)
 
 
 @router.get("/channels/{channel_id}/deliveries", summary="List what was told")

@@ -14,6 +14,7 @@ from app.errors import Conflict, Invalid, NotFound
 from app.services.channel_view import ChannelPatch, ChannelRequest, ChannelView, DeliveryView, NewChannel
 from app.services.notify import messages, outbox
 from app.services.notify.courier import Courier
+from app.services.notify.notifier import Notifier
 from app.services.notify.outbox import Task
 from app.services.notify.targets import (
     AppriseTarget,
@@ -139,17 +140,17 @@ def delete(session: Session, channel_id: str) -> None:
         raise _missing(channel_id)
 
 
-def test(database: Database, courier: Courier, channel_id: str, clock: Callable[[], datetime]) -> DeliveryView:
+def test(database: Database, notifier: Notifier, channel_id: str, clock: Callable[[], datetime]) -> DeliveryView:
     """Sends a message through a channel now, also where it is switched off, and writes down what came of it.
 
     Raises:
-        NotFound: there is no such channel.
+        NotFound: there is no such channel. Unavailable: the service ends meanwhile.
     """
     with database.read() as session:
         row = _found(session, channel_id)
         message = messages.of_test(row.name, clock())
         task = Task(id=outbox.new_id(), channel=row.id, target=restored(row.target), message=message)
-    outcome = courier.send(task, clock())
+    outcome = notifier.send_now(task)
     return database.write(lambda session: _delivery(outbox.tested(session, task, outcome, clock())))
 
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from app.errors import AppError
+from app.errors import AppError, Unavailable
 from app.services.background import Background
 from app.services.notify import outbox
 from app.services.notify.courier import Courier
-from app.services.notify.outbox import Outcome
+from app.services.notify.outbox import Outcome, Task
 from app.services.telemetry import Telemetry
 from app.storage import channels as channel_repository
 from app.storage.database import Database
@@ -18,6 +18,8 @@ from app.storage.database import Database
 LOOK_SECONDS = 1.0
 FAILURE_SECONDS = 10.0
 TIDY_SECONDS = 600.0
+ENDING_SECONDS = 0.1
+"""How soon somebody who waits for what is sent now hears that the service ends."""
 STOP_SECONDS = 2.0
 """What is being sent when the service ends has so long; then it is left, and sent again at the next start."""
 
@@ -84,6 +86,23 @@ class Notifier(Background):
             begun.append(thread)
         return begun
 
+    def send_now(self, task: Task) -> Outcome:
+        """Sends something out of turn and tells what came of it.
+
+        Raises:
+            Unavailable: the service ends meanwhile; whether it was sent is not known.
+        """
+        outcomes: list[Outcome] = []
+        # a thread that nobody waits for at the end, unlike that of a request
+        thread = threading.Thread(target=lambda: outcomes.append(self._sent(task)), name="gyrostat-test", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(ENDING_SECONDS)
+            if self._ending.is_set() and not outcomes:
+                raise Unavailable("the service ends before it is known what came of it; try again", retry_after=2.0)
+        self._count(task, "sent" if outcomes[0].passed else "failed")
+        return outcomes[0]
+
     def _try(self) -> float:
         if self._ending.is_set():
             return self._look_seconds
@@ -115,19 +134,26 @@ class Notifier(Background):
         task = self._database.write(lambda session: outbox.take(session, channel, self._clock()))
         if task is None:
             return False
-        began = time.perf_counter()
-        try:
-            outcome = self._courier.send(task, self._clock())
-        except Exception:
-            # a defect of ours is a failed try like any other, so that it ends, and the channel's next message is sent
-            _log.exception("a notification could not be sent", extra={"channel": channel, "delivery": task.id})
-            outcome = Outcome(passed=False, again=True, error="something unexpected went wrong; the log has it")
-        self._telemetry.notification_seconds.labels(task.target.kind).observe(time.perf_counter() - began)
+        outcome = self._sent(task)
         state = self._database.write(lambda session: outbox.record(session, task, outcome, self._clock()))
-        self._telemetry.notifications.labels(task.target.kind, "retried" if state == "waiting" else state).inc()
+        self._count(task, state)
         if state != "sent":
             _log.warning(
                 "a notification was not delivered" + ("" if state == "failed" else " yet"),
                 extra={"channel": channel, "delivery": task.id, "status": outcome.status, "reason": outcome.error},
             )
         return True
+
+    def _sent(self, task: Task) -> Outcome:
+        began = time.perf_counter()
+        try:
+            return self._courier.send(task, self._clock())
+        except Exception:
+            # a defect of ours is a failed try like any other, so that it ends, and the channel's next message is sent
+            _log.exception("a notification could not be sent", extra={"channel": task.channel, "delivery": task.id})
+            return Outcome(passed=False, again=True, error="something unexpected went wrong; the log has it")
+        finally:
+            self._telemetry.notification_seconds.labels(task.target.kind).observe(time.perf_counter() - began)
+
+    def _count(self, task: Task, state: str) -> None:
+        self._telemetry.notifications.labels(task.target.kind, "retried" if state == "waiting" else state).inc()

@@ -1,15 +1,19 @@
 """The threads that send: each message once, whoever looks, and whatever fails on the way."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
 
 from app.errors import Unavailable
 from app.services.notify import notifier as notifier_module
+from app.services.notify.messages import of_test
 from app.services.notify.notifier import Notifier
 from app.services.notify.outbox import MAX_A_MINUTE, Outcome, Task
+from app.services.notify.targets import WebhookTarget
 from app.services.telemetry import Telemetry
 from app.storage.database import Database
 from tests.app.channeled import Noting, channel, take, told
@@ -125,6 +129,20 @@ def test_a_database_that_is_away_is_asked_again(sqlite_database: Database, monke
     eventually(lambda: courier.tasks, within=20)
     notifier.stop()
     assert failures == []
+
+
+def test_who_waits_for_what_is_sent_now_hears_of_the_end(sqlite_database: Database) -> None:
+    free = threading.Event()
+    courier = Noting(lambda task: (free.wait(20), Outcome(passed=True))[1])
+    notifier = Notifier(sqlite_database, courier, Telemetry(), fixed())
+    task = Task(id="d", channel="c", target=WebhookTarget(url="https://x.example"), message=of_test("c", START))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(notifier.send_now, task)
+        eventually(lambda: courier.tasks, within=10, every=0.01)
+        notifier.close()
+        with pytest.raises(Unavailable, match="ends"):
+            waiting.result(5)
+    free.set()
 
 
 def test_the_end_waits_for_what_is_being_sent_but_not_for_long(
