@@ -1,6 +1,7 @@
 """Real receivers of notifications on loopback: a web server and a mail server, which keep what they get."""
 
 import base64
+import socket
 import socketserver
 import ssl
 import threading
@@ -62,6 +63,7 @@ def web_server(*, tls: bool = False, address: str = "127.0.0.1") -> Iterator[Hoo
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
         def handle_error(self, *_: object) -> None:
             """Says nothing of clients that went away."""

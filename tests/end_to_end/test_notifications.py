@@ -105,6 +105,25 @@ def test_what_a_killed_service_had_not_told_is_told_at_its_next_start(service: S
     assert hook.got[0].headers["webhook-id"] == hook.got[1].headers["webhook-id"]
 
 
+@pytest.mark.postgresql
+def test_two_services_on_one_database_tell_each_alert_once(postgresql_database_url: str, tmp_path: Path) -> None:
+    with (
+        running(tmp_path / "one", postgresql_database_url, **SETTINGS) as one,
+        running(tmp_path / "two", postgresql_database_url, **SETTINGS) as two,
+        web_server() as hook,
+    ):
+        channel = make_channel(one, hook.url)
+        for number in range(8):
+            service = (one, two)[number % 2]
+            send_losses(service, attach(service, f"run {number}"), 2, 1, [2.3, "NaN"])
+        eventually(lambda: len(hook.got) >= 8, within=30)
+        time.sleep(2)  # for one that would be told twice
+        told = two.http.get(f"/v1/channels/{channel['id']}/deliveries").json()["items"]
+    assert sorted(json.loads(got.body)["data"]["run"]["name"] for got in hook.got) == [f"run {n}" for n in range(8)]
+    assert [(each["state"], each["tries"]) for each in told] == [("sent", 1)] * 8
+    assert [got.headers["webhook-id"] for got in hook.got] == [each["id"] for each in told[::-1]], "in their order"
+
+
 def test_a_receiver_that_comes_back_gets_what_it_missed(service: Service) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))

@@ -17,6 +17,8 @@ MAX_NAMES = 50
 """Layers of an alert that a message names; the worst ones."""
 MAX_TOLD = 10
 """Alerts that a summary names."""
+MAX_LINES = 5
+"""Layers, numbers and remedies that are put into words."""
 MAX_SUBJECT = 180
 
 # they change the order in which what follows is read, so that a name could pose as the text around it
@@ -134,23 +136,26 @@ def shortened(words: str, characters: int) -> str:
 
 
 def _alert_lines(alert: Mapping[str, Any], run: Mapping[str, Any], event: str) -> list[str]:
-    lines = [one_line(alert["summary"]), ""]
+    if event == "resolved":
+        step = alert["resolved_step"]
+        lines = ["It is over" + (f" since step {step}" if step is not None else "") + ". It was about this:", ""]
+    else:
+        lines = []
+    lines += [one_line(alert["summary"]), ""]
     lines.append(f"Run: {one_line(run['name'])} ({run['id']}), project {one_line(run['project'])}, {run['state']}")
     of_steps = f" of {run['steps']}" if run["steps"] else ""
-    lines.append(
-        f"Step: {run['step']}{of_steps}" + (f", began at {alert['onset_step']}" if alert["onset_step"] else "")
-    )
+    since = f", began at {alert['onset_step']}" if alert["onset_step"] is not None else ""
+    lines.append(f"Step: {run['step']}{of_steps}{since}")
     if alert["names"]:
-        more = len(alert["names"]) - 5
-        lines.append(
-            "Layers: "
-            + ", ".join(one_line(name) for name in alert["names"][:5])
-            + (f", {more} more" if more > 0 else "")
-        )
-    lines += [f"- {one_line(each['text'])}" for each in alert["evidence"][:5] if each["text"]]
-    if event != "resolved" and alert["remedies"]:
+        first = ", ".join(one_line(name) for name in alert["names"][:MAX_LINES])
+        more = len(alert["names"]) - MAX_LINES
+        lines.append(f"Layers: {first}" + (f", {more} more" if more > 0 else ""))
+    if event == "resolved":
+        return lines
+    lines += [f"- {one_line(each['text'])}" for each in alert["evidence"][:MAX_LINES] if each["text"]]
+    if alert["remedies"]:
         lines += ["", "What may help:"]
-        lines += [f"{place}. {one_line(each['title'])}" for place, each in enumerate(alert["remedies"][:3], 1)]
+        lines += [f"{place}. {one_line(each['title'])}" for place, each in enumerate(alert["remedies"][:MAX_LINES], 1)]
     return lines
 
 

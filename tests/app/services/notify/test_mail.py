@@ -25,7 +25,8 @@ MESSAGE: dict[str, Any] = {
     "at": START.isoformat(),
     "alert": {
         "id": "a1", "title": "Loss diverges", "severity": "critical", "summary": "The loss rose\r\nSubject: x",
-        "names": ["0.weight", "a\r\n.\r\nQUIT"], "onset_step": 11, "remedies": [{"title": "Warm up\n"}],
+        "names": ["0.weight", "a\r\n.\r\nQUIT"], "onset_step": 11, "resolved_step": 40,
+        "remedies": [{"title": "Warm up\n"}],
         "evidence": [{"text": "loss.train is 90"}],
     },
     "run": {"id": "r1", "name": NASTY, "project": "p\r\nX-Evil: 1", "state": "running", "step": 20, "steps": 100},

@@ -51,6 +51,7 @@ def test_the_title_says_what_became_of_the_alert(event: str, subject: str) -> No
     assert title(message) == f"{subject}: my run"
     assert document(message, "d", "")["type"] == f"alert.{event}"
     assert ("What may help" in text(message, "")) == (event != "resolved")
+    assert ("It is over since step 40." in text(message, "")) == (event == "resolved")
 
 
 def test_a_summary_counts_all_and_names_some() -> None:

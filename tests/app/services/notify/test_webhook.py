@@ -212,6 +212,16 @@ def test_the_next_address_is_tried_where_one_does_not_answer(hook: Hook) -> None
     assert len(hook.got) == 1
 
 
+def test_an_ipv6_address_is_written_in_brackets() -> None:
+    try:
+        with web_server(address="::1") as hook:
+            url = f"http://[::1]:{hook.port}/hook"
+            assert send(url, Courier(AppSettings(channel_allow=["::1"]))).passed
+            assert hook.got[0].headers["host"] == f"[::1]:{hook.port}"
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+
+
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 def test_proxies_of_the_environment_are_not_used(hook: Hook, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with web_server() as proxy:
