@@ -145,21 +145,32 @@ def test_who_waits_for_what_is_sent_now_hears_of_the_end(sqlite_database: Databa
     free.set()
 
 
-def test_the_end_waits_for_what_is_being_sent_but_not_for_long(
-    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notifier_module, "STOP_SECONDS", 0.5)
-    quick, slow = channel(sqlite_database).id, channel(sqlite_database).id
-    for each in (quick, slow):
-        fill(sqlite_database, each, 3)
-    courier = Noting(lambda task: (time.sleep(0.2 if task.channel == quick else 2.0), Outcome(passed=True))[1])
+def test_the_end_waits_for_what_is_being_sent(sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifier_module, "STOP_SECONDS", 60.0)
+    made = channel(sqlite_database).id
+    fill(sqlite_database, made, 3)
+    courier = Noting(lambda task: (time.sleep(0.3), Outcome(passed=True))[1])
     notifier = Notifier(sqlite_database, courier, Telemetry(), fixed(), look_seconds=0.01)
     notifier.start()
-    eventually(lambda: len({task.channel for task in courier.tasks}) == 2, within=20, every=0.01)
+    eventually(lambda: courier.tasks, within=20, every=0.01)
+    notifier.stop()
+    states = [each.state for each in told(sqlite_database, made)]
+    assert states == ["sent"] * len(courier.tasks) + ["waiting"] * (3 - len(courier.tasks))
+    assert len(courier.tasks) < 3, "nothing is begun any more"
+
+
+def test_the_end_does_not_wait_for_long(sqlite_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifier_module, "STOP_SECONDS", 0.1)
+    made, free = channel(sqlite_database).id, threading.Event()
+    fill(sqlite_database, made, 2)
+    courier = Noting(lambda task: (free.wait(60), Outcome(passed=True))[1])
+    notifier = Notifier(sqlite_database, courier, Telemetry(), fixed(), look_seconds=0.01)
+    notifier.start()
+    eventually(lambda: courier.tasks, within=20, every=0.01)
     began = time.monotonic()
     notifier.stop()
-    assert 0.1 < time.monotonic() - began < 1.5
-    assert told(sqlite_database, quick)[0].state == "sent"
-    assert len([task for task in courier.tasks if task.channel == slow]) == 1
-    time.sleep(2.0)  # its thread ends before the database does
-    assert len([task for task in courier.tasks if task.channel == slow]) == 1, "nothing is begun any more"
+    assert time.monotonic() - began < 10
+    assert [each.state for each in told(sqlite_database, made)] == ["waiting", "waiting"]
+    free.set()
+    eventually(lambda: told(sqlite_database, made)[0].state == "sent", within=20)
+    assert len(courier.tasks) == 1

@@ -2,7 +2,7 @@
 
 import json
 import logging
-import time
+import threading
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from app.settings import AppSettings
 from tests.app.control import START
 from tests.app.receivers import web_server
 from tests.app.services.notify.test_mail import MESSAGE
+from tests.end_to_end.service import eventually
 
 ALLOWED = AppSettings(channel_apprise=True, public_url="https://gyrostat.example.org")
 
@@ -54,14 +55,14 @@ def test_a_service_that_does_not_take_it_is_tried_again_and_its_address_is_not_l
 
 
 def test_one_that_does_not_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(through_apprise, "SECONDS", 0.3)
+    monkeypatch.setattr(through_apprise, "SECONDS", 0.2)
+    free = threading.Event()
     with web_server() as hook:
-        hook.before = lambda: time.sleep(1.0)
-        began = time.monotonic()
+        hook.before = lambda: (free.wait(60), None)[1]
         outcome = send(f"json://127.0.0.1:{hook.port}/")
-        assert time.monotonic() - began < 0.9
-        assert (outcome.passed, outcome.again) == (False, True)
-        time.sleep(1.0)  # its thread ends with the server still there
+        assert outcome == Outcome(passed=False, again=True, error="apprise has not ended within 0.2 s")
+        free.set()
+        eventually(lambda: "gyrostat-apprise" not in [thread.name for thread in threading.enumerate()], within=20)
 
 
 def test_what_is_not_allowed_or_not_known_is_refused() -> None:
