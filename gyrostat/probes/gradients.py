@@ -87,7 +87,6 @@ class _Table:
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self._width = len(parameters)
-        self._lengths = [parameter.numel() for parameter in parameters]
         self._values = np.empty(5 * self._width + 2, dtype=np.float32)
         self._rows = np.empty((self._width, 4))
         self._addresses = self._rows.ctypes.data, self._values.ctypes.data
@@ -97,8 +96,11 @@ class _Table:
         """The parameters at these places have gradients; `layers`: depths of some of them, and which ones these are."""
         count, self._slopes = len(held), bool(layers)
         depths, rows = zip(*layers, strict=True) if layers else ((), ())
-        self._pointers, self._formats = ctypes.c_void_p * count, ctypes.c_int32 * count
-        self._sizes = (ctypes.c_int64 * count)(*[self._lengths[at] for at in held])
+        self._pointers, self._lengths, self._formats = (
+            ctypes.c_void_p * count,
+            ctypes.c_int64 * count,
+            ctypes.c_int32 * count,
+        )
         self._places = (ctypes.c_int64 * count)(*held)
         self._layers = (
             len(layers),
@@ -114,9 +116,10 @@ class _Table:
         `sizes`: (n,) float64, the norms of the weights.
         """
         width, pointers = self._width, self._pointers(*[gradient.data_ptr() for gradient in gradients])
+        lengths = self._lengths(*[gradient.numel() for gradient in gradients])
         formats = self._formats(*[KINDS[gradient.dtype] for gradient in gradients])
         library.gyrostat_gradients(
-            len(gradients), pointers, self._sizes, formats, sizes.data_ptr(), self._places, width, *self._layers,
+            len(gradients), pointers, lengths, formats, sizes.data_ptr(), self._places, width, *self._layers,
             int(ABSENT_BITS), *self._addresses,
         )  # fmt: skip
         values = self._values.copy()

@@ -129,12 +129,15 @@ class HostOutputs:
         return dict(self._silent), {leaf: self._readings[leaf].measured for leaf in self._silent}
 
     def take_up(self, silent: Mapping[int, Tensor], measured: Mapping[int, int]) -> None:
-        """What `silence` gave."""
+        """What `silence` gave; drops what was read of a step that never ended."""
+        self.forget()
         for leaf, of_channels in silent.items():
             self._silent[leaf] = of_channels.to(torch.int32).clone()
             self._squares.pop(leaf, None)
             self._shapes[leaf] = None
-            self._readings[leaf].measured = measured.get(leaf, 0)
+            # no address stays of what is given up here
+            reading = self._readings[leaf]
+            reading.squares, reading.measured = None, measured.get(leaf, 0)
 
 
 _SIZE, _ABSENT = ctypes.sizeof(_Reading), int(ABSENT_BITS)

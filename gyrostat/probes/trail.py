@@ -102,7 +102,7 @@ class Trail:
 
     def way(self) -> Way:
         """After the step, of the tensors that were marked."""
-        self._left = _state(self._tensors)
+        self._left, self._kept = _state(self._tensors), False
         if self._samples is None:
             return self._by_torch([tensor.detach() for tensor in self._tensors])
         if self._left.forms != self._marked.forms:

@@ -195,3 +195,17 @@ def test_float64_and_half_parameters_side_by_side(sink: Any, only: Any) -> None:
         session.end_step({}, epoch=0)
     assert sink.frames[1]["gradient.norm"] == pytest.approx([27**0.5, 12**0.5])
     assert sink.frames[1]["weight.norm"] == pytest.approx([0, 3**0.5])
+
+
+@pytest.mark.parametrize("rows", [40, 5])
+def test_a_parameter_that_was_given_another_size_is_read_as_large_as_it_is(sink: Any, only: Any, rows: int) -> None:
+    model = nn.Linear(30, 20, bias=False)
+    with ProbeSession(model, torch.optim.SGD(model.parameters()), only("gradients"), sink=sink, scalars=[]) as session:
+        for step in (1, 2):
+            session.begin_step(step)
+            model(torch.ones(4, 30)).sum().backward()
+            session.after_backward()
+            session.end_step({}, epoch=0)
+            model.weight.data, model.weight.grad = torch.ones(rows, 30), None
+    assert sink.frames[2]["gradient.norm"] == pytest.approx([4 * (rows * 30) ** 0.5])
+    assert sink.frames[2]["gradient.zero_fraction"].tolist() == [0]

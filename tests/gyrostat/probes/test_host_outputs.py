@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gyrostat.probes.activations import Activations
+from gyrostat.probes.host_outputs import HostOutputs
 from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network
 from gyrostat.spec.probes import ActivationsProbe
@@ -116,3 +117,20 @@ def _of_shared_activation() -> tuple[Activations, int]:
     model = Shared()
     network = Network(model, torch.optim.SGD(model.parameters(), 0.1))
     return Activations(ActivationsProbe(), network), list(network.leaves).index("act")
+
+
+@pytest.mark.parametrize("following", [[], [torch.tensor(3.0)]], ids=["nothing", "a number without channels"])
+def test_what_is_taken_up_amid_a_step_leaves_no_address_of_what_was_read(following: list[Tensor]) -> None:
+    model = nn.Sequential(nn.Linear(3, 3))
+    made = Activations(ActivationsProbe(window=2), Network(model, torch.optim.SGD(model.parameters())))
+    made.begin()
+    made.output(0, drawn(6, 40, seed=1))
+    host = made._host
+    assert isinstance(host, HostOutputs)
+    given_up = host._squares[0]
+    made.load_state_dict(made.state_dict())
+    given_up.fill_(7)  # whoever gets this memory next
+    for output in following:
+        made.output(0, output)
+    made.begin()
+    assert given_up.tolist() == [7] * 40

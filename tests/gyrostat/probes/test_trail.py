@@ -156,9 +156,11 @@ def test_a_parameter_that_lies_elsewhere_after_the_step_is_followed_and_one_of_a
         np.testing.assert_allclose(found.moved.numpy(), [0.1 * size for size in before], rtol=0.03)
         np.testing.assert_allclose(found.now.numpy(), [1.1 * size for size in before], rtol=1e-5)
     trail.mark(list(tensors.values()))
+    where_it_was = tensors["few"].data
     tensors["few"].data = torch.ones(6)
     with pytest.raises(ValueError, match="another size"):
         trail.way()
+    assert not trail.holds(), f"what lies in {where_it_was.data_ptr()} is looked at no more"
 
 
 def test_the_kernel_takes_over_between_two_steps_and_within_one(monkeypatch: pytest.MonkeyPatch) -> None:
