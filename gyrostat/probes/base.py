@@ -36,6 +36,8 @@ class Need(enum.Enum):
     PROBE_LOSS = "the training loss on the fixed probe batch"
     PROBE_BATCH = "the fixed probe batch itself, and the loss of any part of it"
 
+    __hash__ = object.__hash__  # Enum's own is many times slower, and sets of needs are asked at every step
+
 
 @dataclass(frozen=True, kw_only=True)
 class MicroBatch:

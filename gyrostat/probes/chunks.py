@@ -6,7 +6,7 @@ that stay in the cache between them.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -147,3 +147,19 @@ def dot(one: FloatArray, other: FloatArray) -> float:
         return float(np.dot(one, other))
     rows = np.vecdot(one[:whole].reshape(-1, _ROW), other[:whole].reshape(-1, _ROW))
     return float(rows.sum(dtype=np.float64) + np.dot(one[whole:], other[whole:]))
+
+
+SMALL = 4096
+"""Elements of a tensor that is looked at together with others."""
+
+
+def together(tensors: Sequence[Tensor]) -> Iterator[tuple[list[int], Float64Array, npt.NDArray[np.intp]]]:
+    """Of the tensors on a CPU that are small and not empty, some at a time: which, all their elements, and where each
+    begins among these, as numpy's `reduceat` takes it. Small operations cost more than what they compute.
+    """
+    small = [at for at, tensor in enumerate(tensors) if 0 < tensor.numel() <= SMALL]
+    for first in range(0, len(small), CHUNK // SMALL):
+        some = small[first : first + CHUNK // SMALL]
+        elements = torch.cat([tensors[at].detach().reshape(-1) for at in some]).double().numpy()
+        ends = np.cumsum([tensors[at].numel() for at in some])
+        yield some, elements, np.concatenate(([0], ends[:-1]))

@@ -28,6 +28,8 @@ _OF_PARAMETERS = (
     "gradient.weight_ratio",
 )
 
+_ABSENT = int(ABSENT_BITS)
+
 
 class Gradients(Probe):
     """What one read of each gradient tells, before clipping, and the norm of all after it. Absent without gradient."""
@@ -42,6 +44,7 @@ class Gradients(Probe):
         self._held: list[int] = []
         self._layers: list[tuple[int, int]] = []
         self._table = _Table(self._parameters)
+        self._here = network.device.type == "cpu"
 
     def after_backward(self) -> Readings:
         """Of the final gradients."""
@@ -58,7 +61,7 @@ class Gradients(Probe):
             sizes = norms([self._parameters[at] for at in held], network.device)
         else:
             sizes = known if len(held) == len(known) else known[index(held, network.device)]
-        if (library := kernels.library) is not None and network.device.type == "cpu" and all(map(at_hand, gradients)):
+        if (library := kernels.library) is not None and self._here and all(map(at_hand, gradients)):
             return self._readings(*self._table.filled(gradients, sizes.contiguous(), library))
         found = magnitudes(gradients, network.device)
         columns = (found.norms, found.largest, found.nonfinite, found.zero_fraction, quotient(found.norms, sizes))
@@ -120,7 +123,7 @@ class _Table:
         formats = self._formats(*[KINDS[gradient.dtype] for gradient in gradients])
         library.gyrostat_gradients(
             len(gradients), pointers, lengths, formats, sizes.data_ptr(), self._places, width, *self._layers,
-            int(ABSENT_BITS), *self._addresses,
+            _ABSENT, *self._addresses,
         )  # fmt: skip
         values = self._values.copy()
         columns = [values[at : at + width] for at in range(0, 5 * width, width)]

@@ -14,7 +14,7 @@ from gyrostat.probes.base import Need, Probe, Readings
 from gyrostat.probes.network import Network
 from gyrostat.probes.stopwatch import Stopwatch
 
-is_compiling = torch.compiler.is_compiling
+is_compiling = torch.compiler.is_dynamo_compiling
 
 graph_task: Callable[[], int] = torch._C._current_graph_task_id
 """Of the backward pass under way, in which modules are called to recompute what was not kept; −1 outside of any."""
@@ -55,6 +55,7 @@ class Hooks:
         self._branches: list[Probe] = []
         self._attention: list[Probe] = []
         self._seconds: dict[Probe, float] = {}
+        self._spent = 0.0
         self._of_signal = [partial(self._signal, leaf) for leaf in range(len(network.leaves))]
         # where torch keeps hooks, by a number of its own: registering them takes twenty times as long
         self._key = RemovableHandle(OrderedDict()).id
@@ -111,7 +112,6 @@ class Hooks:
         self._signals = [other for other in self._signals if other is not probe]
         self._branches = [other for other in self._branches if other is not probe]
         self._attention = [other for other in self._attention if other is not probe]
-        self._seconds.pop(probe, None)
 
     def detach_modules(self) -> None:
         """The forward passes are over; gradients may still come."""
@@ -129,20 +129,23 @@ class Hooks:
         for handle in self._on_tensors:
             handle.remove()
         self._on_tensors = []
+        self._clock.add(self._spent)
+        self._spent = 0.0
         for probe, seconds in self._seconds.items():
-            if seconds:
+            if seconds and probe in self._attached:
                 self._charge(probe, seconds)
-                self._seconds[probe] = 0.0
+            self._seconds[probe] = 0.0
 
     def _output(self, leaf: int, module: nn.Module, arguments: Any, output: Any) -> None:
         if is_compiling() or not self._model.training:
             return
-        began = perf_counter()
+        began = now = perf_counter()
         again = graph_task() != -1
         if self._inputs and not again:
             with torch.no_grad():
                 for probe in self._inputs:
                     self._ask(probe, partial(probe.called, leaf, arguments))
+            now = perf_counter()
         tensor = output if isinstance(output, Tensor) else first_tensor(output)
         if tensor is not None and tensor.is_floating_point():
             if self._signals and tensor.requires_grad:
@@ -150,26 +153,29 @@ class Hooks:
             if not again:
                 self._called.add(leaf)
                 for probe in self._outputs:
-                    self._show(probe, probe.output, leaf, tensor)
-        self._clock.add(perf_counter() - began)
+                    try:
+                        probe.output(leaf, tensor)
+                    except Exception as error:
+                        self._failed(probe, error)
+                    before, now = now, perf_counter()
+                    self._seconds[probe] += now - before
+        if not self._clock.running:
+            self._spent += now - began
 
     def _signal(self, leaf: int, gradient: Tensor) -> None:
         # a pass whose gradients get gradients (a penalty's) is of another function than the loss
         if torch.is_grad_enabled():
             return
-        began = perf_counter()
+        began = now = perf_counter()
         for probe in self._signals:
-            self._show(probe, probe.signal, leaf, gradient)
-        self._clock.add(perf_counter() - began)
-
-    def _show(self, probe: Probe, method: Callable[[int, Tensor], None], leaf: int, tensor: Tensor) -> None:
-        began = perf_counter()
-        try:
-            method(leaf, tensor)
-        except Exception as error:
-            self._failed(probe, error)
-        else:
-            self._seconds[probe] += perf_counter() - began
+            try:
+                probe.signal(leaf, gradient)
+            except Exception as error:
+                self._failed(probe, error)
+            before, now = now, perf_counter()
+            self._seconds[probe] += now - before
+        if not self._clock.running:
+            self._spent += now - began
 
     def _joins(self, leaf: int, module: nn.Module, arguments: Any, named: Any) -> None:
         if is_compiling() or not self._model.training or graph_task() != -1:

@@ -50,7 +50,7 @@ class HostOutputs:
         for leaf, reading in enumerate(self._readings):
             reading.low, reading.high = bounds[leaf] or (0.0, 0.0)
             reading.row = self._rows[leaf].ctypes.data
-        self._shapes: list[tuple[torch.Size, torch.dtype] | None] = [None] * len(modules)
+        self._forms: list[tuple[torch.Size, tuple[int, ...], torch.dtype] | None] = [None] * len(modules)
         self._squares: dict[int, Tensor] = {}
         self._alive: dict[int, Tensor] = {}
         self._silent: dict[int, Tensor] = {}
@@ -58,7 +58,7 @@ class HostOutputs:
 
     def add(self, leaf: int, output: Tensor) -> None:
         """Reads one output of the module at this position."""
-        if output.is_cpu and self._shapes[leaf] == (output.shape, output.dtype) and output.is_contiguous():
+        if output.is_cpu and self._forms[leaf] == (output.shape, output.stride(), output.dtype):
             self._read(output.data_ptr(), self._address + leaf * _SIZE)
         elif output.numel():
             self._add_another(leaf, output.detach())
@@ -66,17 +66,18 @@ class HostOutputs:
     def _add_another(self, leaf: int, output: Tensor) -> None:
         """One that is not as the last one was."""
         axis = channel_axis(self._modules[leaf], output)
-        self._shapes[leaf] = None
+        self._forms[leaf] = None
         if axis is None or not output.is_cpu or output.dtype not in NARROW:
             self._add_by_torch(leaf, output, axis)
             return
+        form = output.shape, output.stride(), output.dtype
         if not output.is_contiguous():
             # as memory holds it: channels-last images are rows of channels
-            strides: tuple[int, ...] = output.stride()
-            order = sorted(range(output.ndim), key=lambda each: -strides[each])
-            output, axis = output.permute(order).contiguous(), order.index(axis)
-        else:
-            self._shapes[leaf] = (output.shape, output.dtype)
+            order = sorted(range(output.ndim), key=lambda each: -form[1][each])
+            output, axis = output.permute(order), order.index(axis)
+        if output.is_contiguous():
+            self._forms[leaf] = form
+        output = output.contiguous()
         self._make_room(leaf, output.shape[axis])
         reading, inner = self._readings[leaf], output.shape[axis + 1 :].numel()
         reading.outer, reading.inner = output.numel() // (output.shape[axis] * inner), inner
@@ -134,7 +135,7 @@ class HostOutputs:
         for leaf, of_channels in silent.items():
             self._silent[leaf] = of_channels.to(torch.int32).clone()
             self._squares.pop(leaf, None)
-            self._shapes[leaf] = None
+            self._forms[leaf] = None
             # no address stays of what is given up here
             reading = self._readings[leaf]
             reading.squares, reading.measured = None, measured.get(leaf, 0)

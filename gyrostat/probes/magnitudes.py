@@ -1,20 +1,21 @@
 """Norm, largest magnitude, zeros and non-finite elements of many tensors, each read once where that is possible."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gyrostat.probes.chunks import FloatArray, dot
+from gyrostat.probes.chunks import SMALL, Float64Array, FloatArray, dot, together
 from gyrostat.probes.moments import KINDS, native_magnitudes
 from gyrostat.probes.native import kernels
 from gyrostat.probes.network import index
 from gyrostat.probes.norms import norms
 
-_CHUNK = 262_144
+_CHUNK = 131_072
 """Elements looked at together on a CPU: they stay in its cache between the operations."""
 
 _SMALLEST, _LARGEST = 2.0**-50, 2.0**50
@@ -93,16 +94,31 @@ def _host_rows(group: Sequence[Tensor]) -> Tensor:
     """(n, 4) float64 of tensors on a CPU."""
     if kernels.library is not None and all(tensor.dtype in KINDS for tensor in group):
         return native_magnitudes(group, kernels.library)
-    rows = [_chunked_row(tensor.detach().reshape(-1)) for tensor in group]
-    return torch.tensor(rows, dtype=torch.float64).view(-1, 4)
+    rows = np.zeros((len(group), 4))
+    for some, elements, starts in together(group):
+        rows[some] = _rows_together(elements, starts)
+    for at, tensor in enumerate(group):
+        if tensor.numel() > SMALL:
+            rows[at] = _chunked_row(tensor.detach().reshape(-1))
+    return torch.from_numpy(rows)
+
+
+def _rows_together(elements: Float64Array, starts: npt.NDArray[np.intp]) -> Float64Array:
+    """Of the tensors that begin at these places among the elements."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        columns = (
+            np.sqrt(np.add.reduceat(elements * elements, starts)),
+            np.maximum.reduceat(np.abs(elements), starts),
+            np.add.reduceat((elements == 0).astype(np.float64), starts),
+            np.add.reduceat((~np.isfinite(elements)).astype(np.float64), starts),
+        )
+    return np.stack(columns, axis=1)
 
 
 def _chunked_row(flat: Tensor) -> tuple[float, float, float, float]:
     """Norm, largest magnitude, zeros and non-finite elements, chunk by chunk."""
     squares, zeros, nonfinite, peaks = 0.0, 0.0, 0, [0.0]
-    for raw in torch.split(flat, _CHUNK) if len(flat) else ():
-        part = raw if raw.dtype in (torch.float32, torch.float64) else raw.float()
-        elements = part.numpy()
+    for elements in _chunks(flat):
         low, high = elements.min().item(), elements.max().item()
         peak = max(-low, high)
         if low <= 0 <= high or peak != peak:
@@ -117,6 +133,14 @@ def _chunked_row(flat: Tensor) -> tuple[float, float, float, float]:
     # Python's max drops NaN, but for a first one
     largest = math.nan if any(peak != peak for peak in peaks) else max(peaks)
     return math.sqrt(squares), largest, zeros, float(nonfinite)
+
+
+def _chunks(flat: Tensor) -> Iterator[FloatArray]:
+    if flat.dtype in (torch.float32, torch.float64):
+        whole = flat.numpy()
+        yield from (whole[at : at + _CHUNK] for at in range(0, len(whole), _CHUNK))
+    else:
+        yield from (part.float().numpy() for part in torch.split(flat, _CHUNK))
 
 
 def _zeros(elements: FloatArray, whole: int) -> float:

@@ -15,9 +15,14 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """A context manager whose inside is counted; entered again while it is inside, the outermost counts."""
+    """A context manager whose inside is counted; entered again while it is inside, the outermost counts.
+
+    Attributes:
+        running: whether it is inside.
+    """
 
     def __init__(self) -> None:
+        self.running = False
         self._depth = 0
         self._entered = 0.0
         self._inside = 0.0
@@ -28,6 +33,7 @@ class Stopwatch:
     def __enter__(self) -> None:
         self._depth += 1
         if self._depth == 1:
+            self.running = True
             self._entered = time.perf_counter()
             if self._window is None:
                 self._window = (self._entered, 0.0)
@@ -37,12 +43,12 @@ class Stopwatch:
     ) -> None:
         self._depth -= 1
         if self._depth == 0:
+            self.running = False
             self._inside += time.perf_counter() - self._entered
 
     def add(self, seconds: float) -> None:
-        """So much of the time since the last entry was inside, unless it is counted as such already."""
-        if self._depth == 0:
-            self._inside += seconds
+        """So much of the time that was taken for outside was inside."""
+        self._inside += seconds
 
     @contextmanager
     def stopped(self) -> Iterator[None]:

@@ -1,17 +1,18 @@
 """Where weights were before a step, and how far it moved them."""
 
-import math
 from collections.abc import Sequence
 from operator import is_
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gyrostat.probes.copies import Copies
 from gyrostat.probes.moments import addressed
 from gyrostat.probes.native import kernels
-from gyrostat.probes.norms import norm, norms
+from gyrostat.probes.norms import host_norms, norms
+from gyrostat.wire.values import Float32Array
 
 WHOLE = 65_536
 """Larger float32 tensors are followed by a sample of their elements."""
@@ -96,7 +97,7 @@ class Trail:
             self._kept
             and self._samples is not None
             and _state(self._tensors) == self._left
-            and self._samples.still_hold(self._tensors)
+            and self._samples.still_hold()
         )
         return self._looked
 
@@ -123,8 +124,8 @@ class _Samples:
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self._sizes = [taken(tensor.numel()) for tensor in tensors]
+        self._shares = np.sqrt([t.numel() / max(1, size) for t, size in zip(tensors, self._sizes, strict=True)])
         self._elements = torch.empty(sum(self._sizes))
-        self._seen = torch.empty(0)
         # each step's norms are the next one's before
         self._norms = [torch.empty(len(tensors), dtype=torch.float64) for _ in range(2)]
         self._moved = torch.empty(len(tensors), dtype=torch.float64)
@@ -139,11 +140,12 @@ class _Samples:
         if [taken(tensor.numel()) for tensor in tensors] != self._sizes or not _plain(tensors):
             raise ValueError("a parameter has another size or dtype after the step, so its update has no norm")
         self._places = addressed(tensors)
+        self._views = [_followed(tensor) for tensor in tensors]
 
     def take(self, tensors: Sequence[Tensor]) -> Tensor:
         """Copies them; answers the tensors' norms."""
         if (library := kernels.library) is None:
-            self._elements, self._seen = _elements(tensors), _seen(tensors)
+            self._elements = self._now()
             self._norms[0].copy_(norms(tensors, tensors[0].device))
         else:
             library.gyrostat_sample(*self._places, self._elements.data_ptr(), self._norms[0].data_ptr())
@@ -154,26 +156,33 @@ class _Samples:
         self._norms.reverse()
         found = self._norms[0]
         if (library := kernels.library) is None:
-            self._ways_by_torch(tensors, found)
+            old, self._elements = self._elements, self._now()
+            ways = host_norms(torch.split(self._elements - old, self._sizes))
+            self._moved.copy_(torch.from_numpy(ways * self._shares))
+            found.copy_(torch.from_numpy(host_norms([tensor.detach() for tensor in tensors])))
         else:
             elements = self._elements.data_ptr()
             library.gyrostat_ways(*self._places, elements, found.data_ptr(), self._moved.data_ptr())
         return found, self._moved
 
-    def _ways_by_torch(self, tensors: Sequence[Tensor], found: Tensor) -> None:
-        elements, ways = _elements(tensors), []
-        away = torch.split(elements - self._elements, self._sizes)
-        for tensor, part in zip(tensors, away, strict=True):
-            ways.append(norm(part) * math.sqrt(tensor.numel() / max(1, len(part))))
-        self._elements, self._seen = elements, _seen(tensors)
-        self._moved.copy_(torch.tensor(ways, dtype=torch.float64))
-        found.copy_(norms(tensors, tensors[0].device))
+    def _now(self) -> Tensor:
+        found, end = np.empty(sum(self._sizes), dtype=np.float32), 0
+        for view in self._views:
+            start, end = end, end + view.size
+            found[start:end].reshape(view.shape)[...] = view
+        return torch.from_numpy(found)
 
-    def still_hold(self, tensors: Sequence[Tensor]) -> bool:
+    def still_hold(self) -> bool:
         """Whether some of them are what they were."""
-        if (library := kernels.library) is None:
-            return len(self._seen) > 0 and _seen(tensors).equal(self._seen)
-        return bool(library.gyrostat_alike(*self._places, self._elements.data_ptr()))
+        if (library := kernels.library) is not None:
+            return bool(library.gyrostat_alike(*self._places, self._elements.data_ptr()))
+        known, end = self._elements.numpy(), 0
+        for view in self._views:
+            start, end = end, end + view.size
+            step = max(1, len(view) // _LOOKS)
+            if view[::step].tobytes() != known[start:end].reshape(view.shape)[::step].tobytes():
+                return False
+        return True
 
 
 def taken(elements: int) -> int:
@@ -194,22 +203,13 @@ def _plain(tensors: Sequence[Tensor]) -> bool:
     return all(t.dtype == torch.float32 and t.is_cpu and t.is_contiguous() for t in tensors)
 
 
-def _elements(tensors: Sequence[Tensor]) -> Tensor:
-    """What is followed of the plain tensors, copied.
+def _followed(tensor: Tensor) -> Float32Array:
+    """(runs, elements) of a plain tensor, or all of it.
 
     Runs begin an odd number of elements from each other, so that they meet every column of a matrix.
     """
-    return torch.cat([_followed(tensor.detach()) for tensor in tensors])
-
-
-def _followed(tensor: Tensor) -> Tensor:
     elements = tensor.numel()
     if elements <= WHOLE:
-        return tensor.view(-1)
+        return tensor.detach().view(-1).numpy()
     runs = _runs(elements)
-    return tensor.as_strided((runs, _RUN), (elements // runs - 1 | 1, 1)).reshape(-1)
-
-
-def _seen(tensors: Sequence[Tensor]) -> Tensor:
-    """Some elements of plain tensors, together."""
-    return torch.cat([t.detach().view(-1)[:: t.numel() // _LOOKS + 1] for t in tensors])
+    return tensor.detach().as_strided((runs, _RUN), (elements // runs - 1 | 1, 1)).numpy()

@@ -14,6 +14,8 @@ from gyrostat.probes.trail import Trail, Way
 from gyrostat.spec.probes import WeightsProbe
 from gyrostat.wire.values import ABSENT_BITS
 
+_ABSENT = int(ABSENT_BITS)
+
 
 class Weights(Probe):
     """‖w‖₂ after the step, and ‖w_after − w_before‖₂ / ‖w_before‖₂, measured on copies made before the step.
@@ -30,11 +32,12 @@ class Weights(Probe):
         self._parameters = list(network.parameters.values())
         self._all = list(range(len(self._parameters)))
         self._trail = Trail(network.device)
+        self._here = network.device.type == "cpu"
         self._trained: list[int] = []
         self._others: list[int] = []
         self._versions: list[int] = []
         self._told = np.empty((2, len(self._parameters)), dtype=np.float32)
-        self._address = self._told.ctypes.data
+        self._addresses = self._told[0].ctypes.data, self._told[1].ctypes.data
 
     def begin(self) -> None:
         """Forgets a step that never ended."""
@@ -60,11 +63,9 @@ class Weights(Probe):
             sizes[index(trained, network.device)] = way.now
         self._versions = self._versions_of(self._others)
         network.sizes.note(sizes, self._hold)
-        if not self._others and (library := kernels.library) is not None and network.device.type == "cpu":
-            library.gyrostat_updates(
-                len(trained), *(column.data_ptr() for column in way), int(ABSENT_BITS),
-                self._address, self._address + self._told.strides[0],
-            )  # fmt: skip
+        if not self._others and (library := kernels.library) is not None and self._here:
+            columns = way.now.data_ptr(), way.moved.data_ptr(), way.before.data_ptr()
+            library.gyrostat_updates(len(trained), *columns, _ABSENT, *self._addresses)
             norm, ratio = self._told.copy()
             return {"weight.norm": norm, "update.ratio": ratio}
         return self._readings(way, trained, sizes)

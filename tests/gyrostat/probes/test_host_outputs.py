@@ -53,6 +53,14 @@ CALLS: list[list[tuple[int, Tensor]]] = [
     [(0, drawn(6, 30, seed=6)), (2, drawn(2, 5, 16, 16, seed=7).contiguous(memory_format=torch.channels_last))],
     [(0, drawn(6, 30, seed=8)), (2, drawn(2, 5, 3, 3, seed=9).bfloat16()), (1, torch.zeros(4)), (1, torch.zeros(0))],
     [(1, drawn(40, 6, seed=1).T), (1, drawn(6, 40, seed=2)), (2, drawn(4, 5, 8, 8, seed=3) + 1000)],
+    [
+        (2, drawn(2, 5, 16, 16, seed=7).contiguous(memory_format=torch.channels_last)),
+        (2, drawn(2, 5, 16, 16, seed=8).contiguous(memory_format=torch.channels_last)),
+        (2, drawn(2, 5, 16, 16, seed=9)),
+        (1, drawn(40, 6, seed=4).T),
+        (1, drawn(40, 6, seed=5).T),
+        (1, drawn(40, 12, seed=6).T[::2]),
+    ],
     [],
     [(0, drawn(6, 30, seed=6)), (1, torch.full((5, 40), torch.nan)), (2, drawn(2, 5, 40, 40, seed=1).half())],
 ]
