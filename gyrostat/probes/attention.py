@@ -75,6 +75,11 @@ class Attention(Probe):
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """−Σ p·ln p in nats, p = softmax of the last axis of `logits`, which it takes away; −∞ is a weight of 0."""
-    entropies: Tensor = torch.special.entr(logits.softmax(-1)).sum(-1)
-    return entropies
+    """−Σ p·ln p in nats, p = softmax of the last axis of `logits`, which it takes away; −∞ is a weight of 0.
+
+    With z = logits − max logits it is −ln max p − Σ p·z: a logarithm for each row in place of one for each element.
+    """
+    weights = logits.softmax(-1)
+    # a weight below e^−100 has no part in a sum, and one of 0 is to have none times −∞ either
+    below = (logits - logits.amax(-1, keepdim=True)).clamp_(min=-100)
+    return (-weights.amax(-1).log() - (weights * below).sum(-1)).clamp_(min=0)

@@ -123,6 +123,10 @@ def test_even_weights_have_the_logarithm_of_what_is_read_and_a_single_one_has_no
     hidden = torch.tensor([0.0, -math.inf, -math.inf])
     assert entropy(hidden).item() == 0.0
     assert entropy(torch.tensor([1000.0, 0.0])).item() == 0.0
+    assert entropy(torch.tensor([-math.inf, 3.0, -400.0, 3.0])).item() == pytest.approx(math.log(2))
+    drawn = 20 * torch.randn(30, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    plain = -(drawn.softmax(-1) * drawn.log_softmax(-1)).sum(-1)
+    torch.testing.assert_close(entropy(drawn.float()).double(), plain, rtol=1e-4, atol=1e-6)
     assert entropy(torch.tensor([math.nan, 0.0])).isnan()
 
 
