@@ -196,6 +196,10 @@ def _with_secret(
         return target.model_copy(update={"password": before.password})
     if isinstance(target, EmailTarget) and target.username is None and target.password is not None:
         raise _invalid("target.username", "is missing", "send the user name, or leave the password out")
+    if isinstance(target, EmailTarget) and target.username is not None and target.password is not None:
+        for path, given in (("username", target.username), ("password", target.password.get_secret_value())):
+            if not given.isascii():
+                raise _invalid(f"target.{path}", "has characters that servers read differently", "use ASCII alone")
     return target
 
 

@@ -1,10 +1,11 @@
 """Rows of channels and of their deliveries."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Row, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Row, and_, delete, func, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.storage.channel_tables import Channel, Delivery
@@ -105,37 +106,32 @@ def num_waiting(session: Session) -> dict[str, int]:
     return dict(session.execute(query).all())
 
 
-def waiting_kinds(session: Session, channel_id: str) -> dict[tuple[str, str], int]:
-    """(Event, severity) -> how many wait for the channel."""
-    query = (
-        select(Delivery.event, Delivery.severity, func.count())
-        .where(Delivery.channel_id == channel_id, Delivery.state == WAITING)
-        .group_by(Delivery.event, Delivery.severity)
-    )
-    return {(event, severity or ""): count for event, severity, count in session.execute(query)}
-
-
-def sum_up(session: Session, channel_id: str, summary: Delivery) -> None:
-    """Makes `summary` stand for everything else that waits for the channel."""
+def sum_up(session: Session, channel_id: str, summary: Delivery) -> dict[tuple[str, str], int]:
+    """Makes `summary` stand for everything else that waits for the channel; answers how many of which (event,
+    severity) these are.
+    """
     session.add(summary)
     session.flush()
-    session.execute(
+    summed = session.execute(
         update(Delivery)
         .where(Delivery.channel_id == channel_id, Delivery.state == WAITING, Delivery.number != summary.number)
         .values(state="summed", summary=summary.number)
+        .returning(Delivery.event, Delivery.severity)
+        .execution_options(synchronize_session=False)
     )
+    return Counter((event, severity or "") for event, severity in summed)
 
 
 def tried_between(session: Session, channel_id: str, since: datetime, now: datetime) -> Sequence[datetime]:
     """When messages were last tried through the channel, since then and until now, oldest first."""
-    # until now: a clock that was set back meanwhile has left later times
-    query = select(Delivery.tried_at).where(
-        Delivery.channel_id == channel_id,
-        Delivery.tried_at > since,
-        Delivery.tried_at <= now,
-        Delivery.event != "test",
-    )
+    query = select(Delivery.tried_at).where(Delivery.channel_id == channel_id, _counts(since, now))
     return [at for at in session.scalars(query.order_by(Delivery.tried_at)) if at is not None]
+
+
+def _counts(since: datetime, now: datetime) -> ColumnElement[bool]:
+    # until now: a clock that was set back meanwhile has left later times
+    tried = Delivery.tried_at
+    return and_(tried.is_not(None), tried > since, tried <= now, Delivery.event != "test")
 
 
 def give_up(session: Session, channel_id: str, error: str) -> None:
@@ -165,8 +161,8 @@ def newest_tried(session: Session, channels: Collection[str]) -> dict[str, Deliv
     return {row.channel_id: row for row in session.scalars(select(Delivery).where(Delivery.number.in_(last)))}
 
 
-def prune(session: Session, channel_id: str, keep: int) -> None:
-    """Forgets all but the newest deliveries of a channel that wait no more."""
+def prune(session: Session, channel_id: str, keep: int, since: datetime, now: datetime) -> None:
+    """Forgets all but the newest deliveries of a channel that wait no more, and those that were tried since then."""
     oldest_kept = (
         select(Delivery.number)
         .where(Delivery.channel_id == channel_id, Delivery.state != WAITING)
@@ -177,7 +173,12 @@ def prune(session: Session, channel_id: str, keep: int) -> None:
     )
     session.execute(
         delete(Delivery)
-        .where(Delivery.channel_id == channel_id, Delivery.state != WAITING, Delivery.number <= oldest_kept)
+        .where(
+            Delivery.channel_id == channel_id,
+            Delivery.state != WAITING,
+            Delivery.number <= oldest_kept,
+            not_(_counts(since, now)),
+        )
         .execution_options(synchronize_session=False)
     )
 

@@ -134,10 +134,10 @@ def _why_hopeless(row: Delivery, now: datetime) -> str | None:
 
 
 def _summary(session: Session, channel: Channel, first: list[Delivery], now: datetime) -> Delivery:
-    counts = channel_repository.waiting_kinds(session, channel.id)
-    message = messages.of_many(counts, [each.message for each in first], now)
-    summary = _delivery(channel.id, "summary", message, now)
-    channel_repository.sum_up(session, channel.id, summary)
+    told: list[Mapping[str, Any]] = [each.message for each in first]
+    summary = _delivery(channel.id, "summary", {}, now)
+    # counted as they are summed up: others may be written meanwhile
+    summary.message = messages.of_many(channel_repository.sum_up(session, channel.id, summary), told, now)
     return summary
 
 
@@ -154,7 +154,7 @@ def record(session: Session, task: Task, outcome: Outcome, now: datetime) -> Lit
     if row is not None and (row.state == channel_repository.WAITING or outcome.passed):
         row.state, row.status, row.error = state, outcome.status, outcome.error
         session.flush()
-    channel_repository.prune(session, task.channel, KEPT)
+    channel_repository.prune(session, task.channel, KEPT, now - _MINUTE, now)
     return state
 
 
@@ -166,7 +166,7 @@ def tested(session: Session, task: Task, outcome: Outcome, now: datetime) -> Del
     row.status, row.error = outcome.status, outcome.error
     session.add(row)
     session.flush()
-    channel_repository.prune(session, task.channel, KEPT)
+    channel_repository.prune(session, task.channel, KEPT, now - _MINUTE, now)
     return row
 
 

@@ -49,7 +49,8 @@ def check(target: WebhookTarget, guard: AddressGuard) -> tuple[httpx.URL, Destin
     if url.fragment:
         raise Refused("it holds a fragment, and those are not sent")
     usual = 443 if url.scheme == "https" else 80
-    destination = guard.check(url.host, usual if url.port is None else url.port, PORTS)
+    # the name as it is asked for: not what `xn--` stands for
+    destination = guard.check(url.raw_host.decode("ascii"), usual if url.port is None else url.port, PORTS)
     if url.scheme == "http" and not destination.is_allowed:
         raise Refused("it is not encrypted; use https")
     return url, destination

@@ -155,6 +155,8 @@ def test_a_channel_keeps_its_kind(client: httpx.Client) -> None:
         ({"target": {**EMAIL, "port": "587"}}, "target.port"),
         ({"target": {**EMAIL, "host": "10.0.0.1"}}, "target.host"),
         ({"target": {**EMAIL, "username": "a\nb"}}, "target.username"),
+        ({"target": {**EMAIL, "username": "jürgen"}}, "target.username"),
+        ({"target": {**EMAIL, "password": "schwertfïsch"}}, "target.password"),
         ({"target": {"kind": "apprise", "urls": []}}, "target.urls"),
         ({"target": {"kind": "apprise", "urls": ["nothing://x"]}}, "target.urls"),
         ({"severity": "fatal"}, "severity"),

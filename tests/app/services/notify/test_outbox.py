@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -320,6 +321,45 @@ def test_a_flood_is_told_as_a_few_messages_and_one_that_sums_up_the_rest(either:
     assert later.message["event"] == "opened", "the minute is over"
 
 
+def test_a_flood_that_is_larger_than_what_is_kept_of_it_counts_too(
+    either: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "KEPT", 5)
+    made, sent = channel(either), 0
+    for second in range(4):
+        fill(either, made.id, 20, second=second)
+        while (task := take(either, made.id, at(second))) is not None:
+            record(either, task, at(second))
+            sent += 1
+    assert sent == MAX_A_MINUTE
+
+
+def test_what_is_written_while_others_are_summed_up_is_counted_or_waits(postgresql_database_url: str) -> None:
+    database, other = Database(postgresql_database_url), Database(postgresql_database_url)
+    made = channel(database)
+    fill(database, made.id, MAX_A_MINUTE + 5)
+    for _ in range(MAX_A_MINUTE - 1):
+        task = take(database, made.id, at(0))
+        assert task is not None
+        record(database, task, at(0))
+
+    def meanwhile(*given: Any) -> None:
+        if "'summed'" in given[2] or "summed" in str(given[3]):
+            fill(other, made.id, 1)
+
+    event.listen(database._engine, "before_cursor_execute", meanwhile)
+    try:
+        summary = take(database, made.id, at(0))
+    finally:
+        event.remove(database._engine, "before_cursor_execute", meanwhile)
+    assert summary is not None
+    states = [each.state for each in told(database, made.id)]
+    assert states.count("summed") == summary.message["count"]
+    assert len(states) == MAX_A_MINUTE + 5 + 1 + 1
+    for each in (database, other):
+        each.close()
+
+
 def test_a_summary_that_fails_is_tried_again_as_it_is(database: Database) -> None:
     made = channel(database)
     fill(database, made.id, 30)
@@ -379,10 +419,10 @@ def test_what_was_told_is_kept_for_a_while(either: Database, monkeypatch: pytest
     fill(either, other.id, 5)
     fill(either, made.id, 9)
     ids = [each.id for each in told(either, made.id)]
-    for _ in range(6):
-        task = take(either, made.id, at(0))
+    for number in range(6):
+        task = take(either, made.id, at(61 * number))
         assert task is not None
-        record(either, task, at(0))
+        record(either, task, at(61 * number))
     assert [each.id for each in told(either, made.id)] == ids[3:]
     assert [each.state for each in told(either, made.id)] == ["sent"] * 3 + ["waiting"] * 3
     assert len(told(either, other.id)) == 5

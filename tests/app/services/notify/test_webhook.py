@@ -231,6 +231,19 @@ def test_proxies_of_the_environment_are_not_used(hook: Hook, variable: str, monk
     assert len(hook.got) == 1
 
 
+def test_a_name_with_other_letters_is_asked_for_as_it_is_written(hook: Hook) -> None:
+    asked: list[str] = []
+
+    def resolve(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    url = f"http://XN--bcher-kva.example:{hook.port}/"
+    assert send(url, Courier(ALLOWED, resolve=resolve)).passed
+    assert asked == ["xn--bcher-kva.example"]
+    assert hook.got[0].headers["host"] == f"xn--bcher-kva.example:{hook.port}"
+
+
 @pytest.mark.parametrize(
     ("url", "told"),
     [
