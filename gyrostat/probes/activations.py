@@ -17,8 +17,9 @@ from gyrostat.spec.probes import ActivationsProbe
 _ROWS = 4096
 """Calls whose results are held before they are added up: bounds memory for loops over time steps."""
 
-_ROUNDING = 1e-10
-"""A variance below so much of the mean square is rounding: there is no shape to a distribution then."""
+_ROUNDING = 1e-6
+"""A variance below so much of the mean square has no shape: its fourth moment would be that of rounding, as float64
+holds Σx⁴ to 1e-16 or so."""
 
 
 class Activations(Probe):

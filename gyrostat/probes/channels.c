@@ -9,7 +9,7 @@ enum { TILE = 1024 };     /* columns whose powers are added up in float32 */
 enum { COLUMNS_HELD = 16384 }; /* columns whose squares are: they stay in the second-level cache */
 enum { CHANNELS = 4096 }; /* of more, the median is sought in place */
 enum { SATURATED = COLUMNS, ELEMENTS, CALLS, WIDTH }; /* of a row; calls are those whose channels were read */
-#define ROUNDING 1e-10    /* a variance below so much of the mean square has no shape */
+#define ROUNDING 1e-6     /* a variance below so much of the mean square has no shape: rounding of x⁴ would be told */
 #define SQUARED 0x20000000 /* 2^-63: float32 holds the square of this and of all that is larger */
 
 /* How to read arrays of (outer, channels, inner) elements that are not float64, and what was read of them. */

@@ -27,8 +27,9 @@ _HELD = 64
 
 _NEVER_NEGATIVE = frozenset({nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.Softmax})
 
-_ROUNDING = 1e-10
-"""A variance below so much of the mean square is rounding: there is no shape to a distribution then."""
+_ROUNDING = 1e-6
+"""A variance below so much of the mean square has no shape: its fourth moment would be that of rounding, as float64
+holds Σx⁴ to 1e-16 or so."""
 
 
 class _Reading(NamedTuple):

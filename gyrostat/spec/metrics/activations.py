@@ -22,8 +22,8 @@ METRICS = (
            description="Elements of the module's output that are NaN or infinite."),
     Metric(name="activation.kurtosis", unit="1", axis="module", stage=FORWARD, log=True,
            description="⟨(x − ⟨x⟩)⁴⟩ / ⟨(x − ⟨x⟩)²⟩² over all elements of the module's output: 3 of a normal "
-                       "distribution, 1 at least; the more, the heavier its tails. Absent of a constant "
-                       "output." + _SAMPLED,
+                       "distribution, 1 at least; the more, the heavier its tails. Absent of an output that "
+                       "varies by less than 1/1000 of its root mean square." + _SAMPLED,
            source="Bondarenko et al. 2023, arXiv 2306.12929, section 5: kurtosis as a measure of outliers"),
     Metric(name="activation.saturated_fraction", unit="1", axis="module", stage=FORWARD,
            description="Share of the output of a bounded activation that lies nearer to a bound than 1 % of its range "

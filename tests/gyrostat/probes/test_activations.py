@@ -293,3 +293,22 @@ def test_shapeless_and_unitless_outputs_are_absent(sink: Any, only: Any) -> None
     assert is_absent(frame["activation.dead_fraction"]).tolist() == [False, True, False]
     assert is_absent(frame["activation.outlier_channels"]).tolist() == [False, True, True]
     assert frame["activation.dead_fraction"][2] == pytest.approx(2 / 3)
+
+
+@pytest.mark.usefixtures("_both_ways")
+def test_the_kurtosis_of_what_hardly_varies_is_absent_rather_than_that_of_rounding(sink: Any, only: Any) -> None:
+    noise = torch.randn(64, 500, generator=torch.Generator().manual_seed(0))
+    offsets = (0, 30, 300, 900, 1100, 10_000, 90_000)
+    model = nn.Sequential(*[Outputs(noise + offset) for offset in offsets])
+    model.weight = nn.Parameter(torch.ones(1))
+    with ProbeSession(
+        model, torch.optim.SGD(model.parameters()), only("activations"), sink=sink, scalars=[]
+    ) as session:
+        session.begin_step(1)
+        model(torch.ones(1))
+        session.after_backward()
+        session.end_step({}, epoch=0)
+    found = sink.frames[1]["activation.kurtosis"]
+    exact = ((noise.double() - noise.double().mean()) ** 4).mean() / noise.double().var(correction=0) ** 2
+    assert found[:4] == pytest.approx([exact.item()] * 4, rel=5e-3)
+    assert is_absent(found[4:]).all()
