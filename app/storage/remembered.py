@@ -15,12 +15,13 @@ from app.series import Series
 from app.storage.blocks import Columns, LevelBlock
 from app.storage.recent import Recent
 
-COARSE_BYTES, COARSE_SECONDS = 44 << 20, 120
-RAW_BYTES, RAW_SECONDS = 12 << 20, 30
+BLOCK_SECONDS = 30
+"""A run that is written replaces its blocks; kept longer, they would take as much room as those that are shown."""
+COARSE_BYTES, RAW_BYTES = 44 << 20, 12 << 20
 """Rows as measured have less: they are unpacked in a fraction of the time, there are more of them, and of a run that
 goes on they are soon too many for a chart, which then reads a coarser level."""
 MAX_LOOKED_AT = 20_000
-CHART_BYTES, CHART_SECONDS = 48 << 20, 120
+CHART_BYTES, CHART_SECONDS = 48 << 20, 60
 MAX_CHART_BYTES = 4 << 20
 _OBJECTS_BYTES = 2048
 """Of what holds a block's arrays in memory, about."""
@@ -33,10 +34,8 @@ class Remembered:
 
     def __init__(self, coarse_bytes: int = COARSE_BYTES, raw_bytes: int = RAW_BYTES) -> None:
         self._room = {False: coarse_bytes, True: raw_bytes}
-        # not until the room is needed: of a run that is written, most blocks are replaced, and asked for no more
         self._kept: dict[bool, Recent[_Key, LevelBlock]] = {
-            False: Recent(coarse_bytes, _size, seconds=COARSE_SECONDS),
-            True: Recent(raw_bytes, _size, seconds=RAW_SECONDS),
+            is_raw: Recent(room, _size, seconds=BLOCK_SECONDS) for is_raw, room in self._room.items()
         }
         self._looks: Recent[int, int] = Recent(MAX_LOOKED_AT)
 
