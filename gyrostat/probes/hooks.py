@@ -60,14 +60,15 @@ class Hooks:
         # where torch keeps hooks, by a number of its own: registering them takes twenty times as long
         self._key = RemovableHandle(OrderedDict()).id
         self._of_output = [(leaf, partial(self._output, at)) for at, leaf in enumerate(network.leaves.values())]
-        self._on_leaves = self._watching_leaves = False
+        self._watching_leaves = False
+        self._entered: list[dict[int, Any]] = []
         self._on_modules: list[RemovableHandle] = []
         self._on_tensors: list[RemovableHandle] = []
 
     @property
     def on_modules(self) -> bool:
         """Whether modules are watched."""
-        return self._on_leaves or bool(self._on_modules)
+        return bool(self._entered or self._on_modules)
 
     @property
     def attached(self) -> bool:
@@ -79,9 +80,9 @@ class Hooks:
         if due != self._attached:
             self._choose(due)
         if self._watching_leaves:
-            self._on_leaves, key = True, self._key
-            for module, hook in self._of_output:
-                module._forward_hooks[key] = hook
+            self._entered = [module._forward_hooks for module, _ in self._of_output]
+            for hooks, (_, hook) in zip(self._entered, self._of_output, strict=True):
+                hooks[self._key] = hook
         network = self._network
         if self._branches:
             for leaf, join in network.joins.items():
@@ -115,10 +116,9 @@ class Hooks:
 
     def detach_modules(self) -> None:
         """The forward passes are over; gradients may still come."""
-        if self._on_leaves:
-            self._on_leaves, key = False, self._key
-            for module, _ in self._of_output:
-                module._forward_hooks.pop(key, None)
+        for hooks in self._entered:
+            hooks.pop(self._key, None)
+        self._entered = []
         for handle in self._on_modules:
             handle.remove()
         self._on_modules = []

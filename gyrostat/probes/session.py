@@ -21,6 +21,7 @@ from gyrostat.probes.recorder import FlightRecorder
 from gyrostat.probes.scalars import Scalars
 from gyrostat.probes.schedule import Plan, Schedule
 from gyrostat.probes.stopwatch import Stopwatch
+from gyrostat.probes.ungraded import Ungraded
 from gyrostat.spec.probes import Probe as SettingsOfProbe
 from gyrostat.spec.probes import Probes
 from gyrostat.wire.layout import Layout
@@ -115,7 +116,7 @@ class ProbeSession:
             ALLOWANCE,
         )
         self._recorder = FlightRecorder(recorder.steps, sink) if recorder.enabled else None
-        self._clock = Stopwatch()
+        self._clock, self._ungraded = Stopwatch(), Ungraded()
         self._hooks = Hooks(self._network, self._clock, self._ask, self._charge, self._switch_off)
         self._footprint = Footprint(self._clock, self._held)
         self._tighten = 0
@@ -128,7 +129,7 @@ class ProbeSession:
         self._costs: dict[str, float] = {}
 
     def __enter__(self) -> Self:
-        with self._clock, torch.no_grad():
+        with self._clock, self._ungraded:
             for probe in list(self._probes.values()):
                 self._ask(probe, probe.start)
         return self
@@ -159,7 +160,7 @@ class ProbeSession:
             self._due = [self._probes[name] for name in (*due.sent, *due.recorded)]
             if not self._due:
                 return
-            with torch.no_grad():
+            with self._ungraded:
                 for probe in [probe for probe in self._due if probe.acts("begin")]:
                     self._ask(probe, probe.begin)
             self._hooks.attach(self._due)
@@ -178,7 +179,7 @@ class ProbeSession:
         """
         if wanting := self._due_with(Need.MICRO_BATCHES):
             part = MicroBatch(samples=samples, scale=scale, reduced=reduced, ranks=self._ranks)
-            with self._clock, torch.no_grad():
+            with self._clock, self._ungraded:
                 for probe in wanting:
                     self._ask(probe, lambda probe=probe: probe.after_micro_batch(part))  # type: ignore[misc]
 
@@ -188,7 +189,7 @@ class ProbeSession:
             with self._clock:
                 self._hooks.detach()
         for name, kept in list(self._following.items()):
-            with self._clock, torch.no_grad():
+            with self._clock, self._ungraded:
                 self._ask(self._probes[name], self._probes[name].after_next_backward, kept=kept)
         self._ask_all("after_backward")
         following = self._due_with(Need.NEXT_GRADIENT)
@@ -299,7 +300,7 @@ class ProbeSession:
 
     def _ask_all(self, stage: str) -> None:
         if acting := [probe for probe in self._due if probe.acts(stage)]:
-            with self._clock, torch.no_grad():
+            with self._clock, self._ungraded:
                 for probe in acting:
                     self._ask(probe, getattr(probe, stage))
 
