@@ -13,7 +13,7 @@ class Sizes:
         self._hold: Callable[[], bool] = bool
 
     def note(self, norms: Tensor, hold: Callable[[], bool]) -> None:
-        """`norms`: ‖w‖₂ of all parameters as they are now, (n,), as long as they `hold`."""
+        """`norms`: ‖w‖₂ of all parameters as they are now, (n,); as long as they `hold`, of those with a gradient."""
         self._norms, self._hold = norms, hold
 
     def known(self) -> Tensor | None:

@@ -35,7 +35,6 @@ class Weights(Probe):
         self._here = network.device.type == "cpu"
         self._trained: list[int] = []
         self._others: list[int] = []
-        self._versions: list[int] = []
         self._told = np.empty((2, len(self._parameters)), dtype=np.float32)
         self._addresses = self._told[0].ctypes.data, self._told[1].ctypes.data
 
@@ -61,7 +60,6 @@ class Weights(Probe):
             frozen = norms([self._parameters[at] for at in self._others], network.device)
             sizes[index(self._others, network.device)] = frozen
             sizes[index(trained, network.device)] = way.now
-        self._versions = self._versions_of(self._others)
         network.sizes.note(sizes, self._hold)
         if not self._others and (library := kernels.library) is not None and self._here:
             columns = way.now.data_ptr(), way.moved.data_ptr(), way.before.data_ptr()
@@ -77,8 +75,5 @@ class Weights(Probe):
         return {"weight.norm": sizes.to(torch.float32), "update.ratio": ratio}
 
     def _hold(self) -> bool:
-        """Whether all parameters are as the last step left them."""
-        return self._trail.holds() and self._versions_of(self._others) == self._versions
-
-    def _versions_of(self, places: Sequence[int]) -> list[int]:
-        return [self._parameters[at]._version for at in places]
+        """Whether parameters with a gradient are as the last step left them; not known of another optimizer's."""
+        return self._trail.holds() and not any(self._parameters[at].requires_grad for at in self._others)

@@ -78,11 +78,13 @@ class WritesData(torch.optim.SGD):
                 parameter.data.mul_(0.9)
 
 
+@pytest.mark.parametrize("held", [True, False], ids=["the optimizer's", "another optimizer's"])
 def test_sizes_are_of_the_weights_as_they_are_however_they_were_written(
-    sink: Any, only: Any, run_step: Callable[..., Tensor]
+    sink: Any, only: Any, run_step: Callable[..., Tensor], held: bool
 ) -> None:
     model = network()
-    optimizer = WritesData([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    parameters = [p for p in model.parameters() if p.requires_grad and (held or p is not model[0].weight)]
+    optimizer = WritesData(parameters, lr=0.1)
     kernels.prepare(wait=True)
     with ProbeSession(model, optimizer, only("weights", "gradients"), sink=sink, scalars=["loss.train"]) as session:
         for step in (1, 2, 3, 4):
