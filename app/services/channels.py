@@ -114,6 +114,8 @@ def prepared_change(
 
     def change(session: Session, now: datetime) -> ChannelView:
         row = _found(session, channel_id)
+        if request.enabled and not row.enabled:
+            row.next_at = now  # nothing waits any more that somebody may be at
         for name in ("name", "enabled", "severity", "projects", "rules"):
             if (value := getattr(request, name)) is not None:
                 setattr(row, name, value)

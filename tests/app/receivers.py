@@ -5,6 +5,7 @@ import socket
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,6 +105,8 @@ class Mailbox:
     users: list[str] = field(default_factory=list)
     """Who signed in for each mail."""
     encrypted: list[bool] = field(default_factory=list)
+    greets_after: float = 0.0
+    """Seconds."""
     refuse: dict[str, bytes] = field(default_factory=dict)
     """Answers in place of its own: command, or recipient, to line."""
 
@@ -116,6 +119,7 @@ def mail_server(*, tls: bool = False, starttls: bool = False) -> Iterator[Mailbo
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             encrypted, user, sender, recipients = tls, "", "", list[str]()
+            time.sleep(box.greets_after)
             self.say(b"220 mail.test")
             while line := self.rfile.readline():
                 command, _, rest = line.strip().decode().partition(" ")

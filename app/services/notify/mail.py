@@ -19,7 +19,7 @@ from app.services.notify.targets import EmailTarget
 SECONDS = 20.0
 """For all of it."""
 CONNECT_SECONDS = 5.0
-"""For one of the host's addresses, and for each answer."""
+"""For one of the host's addresses."""
 PORTS = frozenset({25, 465, 587})
 _REASONS = {
     421: "the server is not available",
@@ -62,25 +62,19 @@ def send(
 ) -> Outcome:
     """Hands the mail over and tells what came of it; it takes `SECONDS` at most."""
     mail = composed(target, message, delivery=delivery, now=now, public_url=public_url)
+    refused: dict[str, tuple[int, bytes]] | None = None
+    limit = _Limit(SECONDS)
     try:
-        with _Limit(SECONDS) as limit, _connected(target, destination, limit, tls) as server:
+        with limit, _connected(target, destination, limit, tls) as server:
             if target.username is not None and target.password is not None:
                 server.login(target.username, target.password.get_secret_value())
             refused = server.send_message(mail, target.sender, target.recipients)
-    except smtplib.SMTPRecipientsRefused as error:
-        codes = [code for code, _ in error.recipients.values()]
-        return _refusal(max(codes, default=550), all(400 <= code < 500 for code in codes))
-    except smtplib.SMTPResponseException as error:
-        return _refusal(error.smtp_code, 400 <= error.smtp_code < 500 or error.smtp_code < 0)
-    except smtplib.SMTPNotSupportedError:
-        return Outcome(passed=False, error="the server does not offer encryption or signing in as the channel wants it")
     except (smtplib.SMTPException, OSError) as error:
-        reason = f"no answer within {SECONDS:g} s" if limit.is_over else _reason(error)
-        return Outcome(
-            passed=False, again=True, error=f"no mail to {destination.host}, port {destination.port}: {reason}"
-        )
-    # sent to some: to try again would send it to those once more
+        if refused is None:
+            return _failure(error, destination, limit)
+        # it was taken: a server that takes leave in a strange way must not get it a second time
     note = f"the server refused {len(refused)} of {len(target.recipients)} recipients" if refused else None
+    # sent to some: to try again would send it to those once more
     return Outcome(passed=True, status=250, error=note)
 
 
@@ -163,6 +157,7 @@ class _Checked(smtplib.SMTP):
             except OSError as error:
                 failure = error
                 continue
+            connection.settimeout(SECONDS)  # some servers let strangers wait before they greet
             self._limit.watch(connection)
             return connection
         raise failure
@@ -190,6 +185,18 @@ def _connected(
         if target.security == "starttls":
             server.starttls(context=tls)
         yield server
+
+
+def _failure(error: Exception, destination: Destination, limit: _Limit) -> Outcome:
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [code for code, _ in error.recipients.values()]
+        return _refusal(max(codes, default=550), all(400 <= code < 500 for code in codes))
+    if isinstance(error, smtplib.SMTPResponseException):
+        return _refusal(error.smtp_code, 400 <= error.smtp_code < 500 or error.smtp_code < 0)
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return Outcome(passed=False, error="the server does not offer encryption or signing in as the channel wants it")
+    reason = f"no answer within {SECONDS:g} s" if limit.is_over else _reason(error)
+    return Outcome(passed=False, again=True, error=f"no mail to {destination.host}, port {destination.port}: {reason}")
 
 
 def _refusal(code: int, again: bool) -> Outcome:

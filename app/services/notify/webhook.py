@@ -91,7 +91,7 @@ def signed(target: WebhookTarget, body: bytes, *, delivery: str, now: datetime) 
 async def _posted(
     url: httpx.URL, destination: Destination, body: bytes, headers: Mapping[str, str], tls: ssl.SSLContext
 ) -> Outcome:
-    failure = f"{destination.host} has no address"
+    failure, outcome = f"{destination.host} has no address", None
     try:
         async with asyncio.timeout(SECONDS), _client(tls) as client:
             for address in destination.addresses:
@@ -108,13 +108,15 @@ async def _posted(
                 except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                     failure = f"no connection to {address}, port {destination.port}: {error or 'no answer'}"
                     continue
+                outcome = _outcome(answer)
                 await answer.aclose()  # unread: there is nothing in it for us
-                return _outcome(answer)
+                break
     except (TimeoutError, httpx.TimeoutException):
         failure = f"no answer within {SECONDS:g} s"
     except httpx.TransportError as error:
         failure = f"the connection broke off ({type(error).__name__})"
-    return Outcome(passed=False, again=True, error=failure)
+    # an answer stands, whatever goes wrong after it
+    return outcome or Outcome(passed=False, again=True, error=failure)
 
 
 def _client(tls: ssl.SSLContext) -> httpx.AsyncClient:

@@ -157,6 +157,18 @@ def test_one_of_two_recipients_is_told_and_not_tried_again(box: Mailbox) -> None
     assert send(target(box.port)).again
 
 
+def test_what_was_taken_is_sent_however_the_server_takes_leave(box: Mailbox) -> None:
+    box.refuse = {"QUIT": b"421 not in the mood"}
+    assert send(target(box.port)) == Outcome(passed=True, status=250)
+    assert len(box.mails) == 1
+
+
+def test_a_server_that_lets_strangers_wait_is_waited_for(box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail, "CONNECT_SECONDS", 0.2)
+    box.greets_after = 0.6
+    assert send(target(box.port)).passed
+
+
 def test_where_nobody_listens_it_may_be_tried_again() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

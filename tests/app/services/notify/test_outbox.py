@@ -402,6 +402,20 @@ def test_a_message_that_ends_every_process_that_sends_it_is_given_up(database: D
     assert (given_up.state, given_up.error) == ("failed", "10 tries ended without a result")
 
 
+def test_a_channel_that_is_switched_on_again_waits_for_nothing(database: Database) -> None:
+    made = channel(database)
+    fill(database, made.id, 1)
+    task = take(database, made.id, at(0))
+    assert task is not None
+    record(database, task, at(0), AGAIN)
+    for enabled in (False, True):
+        patch = ChannelPatch(enabled=enabled)
+        change = channel_service.prepared_change(database, made.id, patch, Courier(SETTINGS))
+        database.write(lambda session, change=change: change(session, at(1)))  # type: ignore[misc]
+    fill(database, made.id, 1)
+    assert take(database, made.id, at(1)) is not None
+
+
 def test_what_was_sent_while_its_channel_was_switched_off_was_sent(database: Database) -> None:
     made = channel(database)
     fill(database, made.id, 2)
