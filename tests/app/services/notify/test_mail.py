@@ -203,7 +203,7 @@ def test_a_server_that_sends_a_byte_now_and_then_is_cut_off(security: str, monke
         stop.set()
         thread.join(10)
     assert (outcome.passed, outcome.again) == (False, True)
-    assert "no answer within 0.6 s" in (outcome.error or "")
+    assert "no answer" in (outcome.error or "")
     assert took < 4
 
 

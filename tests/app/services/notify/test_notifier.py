@@ -56,6 +56,7 @@ def test_what_waits_is_sent_in_order_and_counted(either: Database) -> None:
     assert telemetry.registry.get_sample_value("gyrostat_notification_seconds_count", {"kind": "webhook"}) == 5
 
 
+@pytest.mark.postgresql
 def test_several_services_on_one_database_send_each_message_once(postgresql_database_url: str) -> None:
     databases = [Database(postgresql_database_url) for _ in range(3)]
     channels = [channel(databases[0]).id for _ in range(4)]
