@@ -78,7 +78,7 @@ class Notifier(Background):
             due = channel_repository.due(session, now)
         begun = []
         for channel in due:
-            if channel in self._at_work or self._ending.is_set():
+            if channel in self._at_work:
                 continue
             thread = threading.Thread(target=self._serve, args=(channel,), name="gyrostat-channel", daemon=True)
             self._at_work[channel] = thread
