@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from fastapi import FastAPI, Request
@@ -17,6 +18,8 @@ from gyrostat.spec.checks import Problem
 from gyrostat.spec.parse import SpecError, described
 
 MEDIA_TYPE = "application/problem+json"
+_SECRET = frozenset({"target"})
+"""What of bodies holds passwords and tokens: it is not repeated where it is refused, since refusals end up in logs."""
 
 
 class Nothing(BaseModel):
@@ -97,7 +100,8 @@ def _problems(request: Request, detail: Mapping[str, Any]) -> list[Problem]:
     if location and location[0] == "body":
         model = _body_model(request)
         trimmed = _Complaints([{**detail, "loc": location[1:]}])
-        return list(described(cast(ValidationError, trimmed), model))
+        found = described(cast(ValidationError, trimmed), model)
+        return [replace(each, value=None) if each.path.split(".")[0] in _SECRET else each for each in found]
     trimmed = _Complaints([{**detail, "loc": location[1:]}])
     where = f"{location[0]}." if location else ""
     return [

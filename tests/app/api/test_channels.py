@@ -127,6 +127,27 @@ def test_a_password_stays_for_its_server_and_user_and_goes_to_no_other(client: h
     ]
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "sesame",
+        {"kind": "webhook", "url": URL, "secret": "sesame"},
+        {"kind": "webhook", "url": URL, "secrets": "sesame"},
+        {"kind": "webhook", "url": URL + 2000 * "sesame"},
+        {**EMAIL, "password": 100 * "sesame"},
+        {**EMAIL, "password": ["sesame"]},
+        {"kind": "apprise", "urls": "tgram://sesame"},
+    ],
+)
+def test_what_is_refused_of_a_target_is_not_repeated(client: httpx.Client, target: object) -> None:
+    answers = [client.post("/v1/channels", json={"name": "x", "target": target})]
+    answers.append(client.patch(f"/v1/channels/{make(client)['id']}", json={"target": target}))
+    for answer in answers:
+        assert answer.status_code == 422
+        assert answer.json()["problems"][0]["path"].startswith("target")
+        assert "sesame" not in answer.text
+
+
 def test_a_channel_keeps_its_kind(client: httpx.Client) -> None:
     made = make(client)
     answer = client.patch(f"/v1/channels/{made['id']}", json={"target": EMAIL})
