@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -181,10 +181,15 @@ def _connected(
         server = _CheckedTls(destination, limit, name, tls)
     else:
         server = _Checked(destination, limit, name)
-    with server:
+    with closing(server):
         if target.security == "starttls":
             server.starttls(context=tls)
-        yield server
+        try:
+            yield server
+        finally:
+            # whatever is answered to the end changes nothing of what came before
+            with suppress(smtplib.SMTPException, OSError):
+                server.quit()
 
 
 def _failure(error: Exception, destination: Destination, limit: _Limit) -> Outcome:

@@ -82,7 +82,11 @@ class Notifier(Background):
                 continue
             thread = threading.Thread(target=self._serve, args=(channel,), name="gyrostat-channel", daemon=True)
             self._at_work[channel] = thread
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # no room for a thread: at the next look there may be
+                del self._at_work[channel]
+                raise
             begun.append(thread)
         return begun
 

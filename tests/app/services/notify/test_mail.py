@@ -114,8 +114,10 @@ def test_who_signs_in_does_so_encrypted_and_the_certificate_must_be_the_server_s
         assert len(box.mails) == 1
 
 
-def test_a_wrong_password_is_told_and_not_tried_again() -> None:
+@pytest.mark.parametrize("leave", [b"221 bye", b"421 too many errors"])
+def test_a_wrong_password_is_told_and_not_tried_again(leave: bytes) -> None:
     with mail_server(tls=True) as box:
+        box.refuse = {"QUIT": leave}
         outcome = send(target(box.port, security="tls", username="gyrostat", password="marlin"))
     assert (outcome.passed, outcome.again, outcome.status) == (False, False, 535)
     assert outcome.error == "the server refuses the user name or the password (SMTP 535)"

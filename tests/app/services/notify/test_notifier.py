@@ -100,6 +100,24 @@ def test_a_defect_is_a_failed_try_and_keeps_no_other_channel_waiting(sqlite_data
     assert take(sqlite_database, bad, at(7)) is not None
 
 
+def test_a_channel_that_got_no_thread_gets_one_at_the_next_look(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = channel(sqlite_database).id
+    fill(sqlite_database, made, 1)
+    notifier = Notifier(sqlite_database, Noting(), Telemetry(), fixed())
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="new thread"):
+            notifier.send_due()
+    send_all(notifier)
+    assert [each.state for each in told(sqlite_database, made)] == ["sent"]
+
+
 def test_what_another_process_held_of_a_file_is_free_at_the_next_start(sqlite_database: Database) -> None:
     made = channel(sqlite_database).id
     fill(sqlite_database, made, 1)

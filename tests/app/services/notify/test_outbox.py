@@ -334,6 +334,7 @@ def test_a_flood_that_is_larger_than_what_is_kept_of_it_counts_too(
     assert sent == MAX_A_MINUTE
 
 
+@pytest.mark.postgresql
 def test_what_is_written_while_others_are_summed_up_is_counted_or_waits(postgresql_database_url: str) -> None:
     database, other = Database(postgresql_database_url), Database(postgresql_database_url)
     made = channel(database)
