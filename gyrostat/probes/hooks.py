@@ -19,15 +19,18 @@ is_compiling = torch.compiler.is_dynamo_compiling
 graph_task: Callable[[], int] = torch._C._current_graph_task_id
 """Of the backward pass under way, in which modules are called to recompute what was not kept; −1 outside of any."""
 
+transformation: Callable[[], Any] = torch._C._functorch.peek_interpreter_stack
+"""Of `torch.func` that is under way, whose tensors stand for others and have no memory; None outside of any."""
+
 Ask = Callable[[Probe, Callable[[], Readings | None]], None]
 
 
 class Hooks:
     """Puts hooks where probes that are due need them, and takes them all off again.
 
-    Modules are watched while the model is in training. What is recomputed for a backward pass (checkpointing) was seen
-    in the forward pass already, and is not seen again; where the forward pass kept no graph, it is the recomputed
-    output that gets the gradient.
+    Modules are watched while the model is in training, but not in transformations of it (`torch.func`). What is
+    recomputed for a backward pass (checkpointing) was seen in the forward pass already, and is not seen again; where
+    the forward pass kept no graph, it is the recomputed output that gets the gradient.
 
     Outputs and gradients are many, so their hooks call probes without anything between.
 
@@ -137,7 +140,7 @@ class Hooks:
             self._seconds[probe] = 0.0
 
     def _output(self, leaf: int, module: nn.Module, arguments: Any, output: Any) -> None:
-        if is_compiling() or not self._model.training:
+        if is_compiling() or not self._model.training or transformation() is not None:
             return
         began = now = perf_counter()
         again = graph_task() != -1
@@ -178,7 +181,7 @@ class Hooks:
             self._spent += now - began
 
     def _joins(self, leaf: int, module: nn.Module, arguments: Any, named: Any) -> None:
-        if is_compiling() or not self._model.training or graph_task() != -1:
+        if is_compiling() or not self._model.training or transformation() is not None or graph_task() != -1:
             return
         with self._clock, torch.no_grad():
             self._called.add(leaf)
@@ -186,7 +189,7 @@ class Hooks:
                 self._ask(probe, partial(probe.joins, leaf, arguments, named))
 
     def _attends(self, layer: int, module: nn.Module, arguments: Any, named: Any, output: Any) -> None:
-        if is_compiling() or not self._model.training or graph_task() != -1:
+        if is_compiling() or not self._model.training or transformation() is not None or graph_task() != -1:
             return
         with self._clock, torch.no_grad():
             for probe in self._attention:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 
 from gyrostat.probes import ProbeSession
 from gyrostat.probes.native import kernels
@@ -107,6 +108,23 @@ def test_validation_passes_are_not_measured(sink: Any, only: Any) -> None:
         session.after_update()
         session.end_step({}, epoch=0)
     assert sink.frames[1]["activation.max_abs"][0] < 1e3
+
+
+def test_passes_in_transformations_are_not_measured_and_switch_nothing_off(sink: Any, only: Any) -> None:
+    """As gradients of each sample, which private training takes."""
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    probes = only("activations", "ranks", "signals", "representation")
+    of_one = lambda parameters, x: functional_call(model, parameters, (x,)).sum()  # noqa: E731
+    with ProbeSession(model, torch.optim.SGD(model.parameters()), probes, sink=sink, scalars=[]) as session:
+        session.begin_step(1)
+        gradients = vmap(grad(of_one), in_dims=(None, 0))(parameters, torch.full((5, 2), 1e6))
+        assert gradients["0.weight"].shape == (5, 3, 2)
+        model(torch.ones(4, 2)).sum().backward()
+        session.after_backward()
+        session.end_step({}, epoch=0)
+    assert not sink.events
+    assert sink.frames[1]["activation.max_abs"].max() < 1e3
 
 
 class Outputs(nn.Module):
