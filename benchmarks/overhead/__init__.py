@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks.overhead import others
 from benchmarks.overhead.cases import cases
 from benchmarks.overhead.others import Variant
-from benchmarks.overhead.ours import cheap, every, only, watched, without_kernels
+from benchmarks.overhead.ours import cheap, counted, every, only, watched, without_kernels
 from benchmarks.ratios import Ratio, interleaved, table
 from gyrostat.spec.probes import Probes
 
@@ -31,6 +31,12 @@ OURS: dict[str, Variant] = {
     "all cheap probes, every 10 steps": watched(every(10, *cheap())),
     "all cheap probes, every 100 steps": watched(every(100, *cheap())),
     "all probes and the recorder, default cadence and budget": watched(Probes()),
+}
+
+COUNTED = {
+    "gradients, updates and activations, every step": counted(only(*FIRST_ORDER)),
+    "the same without a compiler": counted(only(*FIRST_ORDER), without_kernels),
+    "all cheap probes, every step": counted(every(1, *cheap())),
 }
 
 GOALS = {
@@ -92,10 +98,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=14)
     parser.add_argument("--turn", type=float, default=0.4, help="seconds of bare training in a variant's turn")
     parser.add_argument("--nets", nargs="+", default=["MLP", "CNN", "GPT"], help="some of them")
+    parser.add_argument("--counted", action="store_true", help="what sessions count of themselves, and nothing else")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     keep_memory()
     chosen = {name: case for name, case in cases().items() if name in options.nets}
+    if options.counted:
+        own = {
+            name: {row: f"{count(deepcopy(net), *data):.3f}" for row, count in COUNTED.items()}
+            for name, (net, *data) in chosen.items()
+        }
+        print(table("A step over what is not the session's of it, as the session counts", own))
+        print(f"Load of the machine at the end: {os.getloadavg()[0]:.1f}.")
+        return
     results = {name: measure(*case, options.rounds, options.turn) for name, case in chosen.items()}
     print(table("CPU time of a training step, over bare training: median [middle half]", results))
     goals = {case: {row: goal[case] for row, goal in GOALS.items()} for case in results}
