@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from gyrostat.commands import main
 from gyrostat.doctor import probes
@@ -40,7 +39,7 @@ def test_a_value_that_is_wrong_or_missing_is_found_and_told(
 
     def still_scaled(probe: base.Probe) -> base.Readings:
         found: dict[str, Any] = dict(after_backward(probe))
-        assert isinstance(found["gradient.norm"], Tensor)
+        assert len(found["gradient.norm"]) > 1
         del found["gradient.global_norm"]
         return found | {"gradient.norm": found["gradient.norm"] * 1024}
 
