@@ -48,6 +48,25 @@ def test_units_of_every_shape_are_numpys(dtype: torch.dtype, bounds: Bounds | No
         check(drawn(*shape).to(dtype), axis, bounds)
 
 
+@pytest.mark.parametrize("shift", [0.0, 5.0])
+@pytest.mark.parametrize(
+    "shape", [(9, 17_000), (3, 33_000), (1000, 1), (331, 3), (70, 1025), (4, 16_385), (131, 3, 70), (5, 700, 49)]
+)
+def test_rows_that_are_read_together_or_in_parts_are_numpys(shape: tuple[int, ...], shift: float) -> None:
+    output = (drawn(*shape, seed=1) + shift * torch.randn(shape, generator=torch.Generator().manual_seed(2))).relu()
+    for value in (None, torch.inf, 1e30):
+        if value is not None:  # its part is read with care, the others are not
+            output[-1, -1] = value
+        found, x = read(output, 1, (0.25, 1.5)), output.double().numpy()
+        axes = (0, *range(2, len(shape)))
+        assert found.squares is not None
+        np.testing.assert_allclose(found.squares.numpy(), (x**2).sum(axes), rtol=1e-5)
+        powers = [x.sum(), (x**2).sum(), (x**3).sum(), (x**4).sum()]
+        np.testing.assert_allclose(found.row.numpy()[:4], powers, rtol=1e-5)
+        counts = [np.abs(x).max(), (x == 0).sum(), (~np.isfinite(x)).sum(), ((x <= 0.25) | (x >= 1.5)).sum()]
+        np.testing.assert_array_equal(found.row.numpy()[4:], np.float32(counts))
+
+
 def test_channels_last_and_transposed_memory() -> None:
     images = drawn(3, 16, 5, 7)
     check(images.contiguous(memory_format=torch.channels_last), 1, None)
