@@ -26,7 +26,7 @@ class DeadUnits(Detector):
 
     kind: ClassVar[str] = "dead_units"
     title: ClassVar[str] = "Units are dead"
-    metrics: ClassVar[tuple[str, ...]] = ("activation.zero_fraction",)
+    metrics: ClassVar[tuple[str, ...]] = ("activation.zero_fraction", "activation.nonfinite_count")
     explanation: ClassVar[str] = (
         "Nearly every output of a layer is exactly zero, step after step. A ReLU whose input is negative for every "
         "sample passes no gradient, so it stays dead, and a layer of dead units stops everything before it from "
@@ -51,19 +51,26 @@ class DeadUnits(Detector):
     """Steps that this must span, since probes measure every step when they look closer."""
 
     def observe(self, memory: DeadMemory, frame: FrameView, context: RunContext) -> Verdict | None:
-        """Judges every module but dropout; one that did not run keeps its count."""
+        """Judges every module but dropout; one that did not run, or put out what is no number, keeps its count."""
         zeros = reading.vector(frame, "activation.zero_fraction", context)
         if zeros is None:
             return None
         names = reading.names_of("activation.zero_fraction", context)
         judged = np.isfinite(zeros) & _judged(names)
+        broken = reading.vector(frame, "activation.nonfinite_count", context)
+        if broken is not None:
+            judged &= ~(broken > 0)  # NaN is no zero, and no sign that a unit came back
+        if not judged.any():
+            return None
         limit = self.transformer_share if _is_transformer(context.spec) else self.share
         lengths = memory.streaks.extend(judged & (zeros >= limit), frame.step, judged)
         dead = memory.streaks.lasting(len(zeros), frame.step, evaluations=self.evaluations, steps=self.steps)
         if not dead.any():
             return Verdict(breached=False, suspicious=bool(lengths.any()))
+        if not (dead & judged).any():
+            return None
         onset = memory.streaks.first_step(dead)
-        return _breach(frame.step, names, np.nan_to_num(zeros, nan=0.0), dead, limit, onset)
+        return _breach(frame.step, names, np.where(judged, zeros, 0.0), dead, limit, onset)
 
 
 def _breach(
@@ -93,6 +100,7 @@ def _breach(
             text=f"{zeros[i]:.1%} of the outputs of {names[i]} were exactly zero at step {step}",
         )
         for i in where[:5]
+        if zeros[i] >= limit
     )
     return Verdict(
         breached=True,

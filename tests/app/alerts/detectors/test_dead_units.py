@@ -60,6 +60,28 @@ def test_a_module_that_does_not_always_run_keeps_its_count() -> None:
     assert (change.step, change.onset_step) == (50, 10)
 
 
+def test_outputs_that_are_no_numbers_are_no_sign_that_units_came_back() -> None:
+    dead = [frame(10 * i, {"activation.zero_fraction": _zeros({3: 1.0})}) for i in range(1, 10)]
+    # a comparison with zero is false of NaN: a network that broke tells a share of 0
+    broken = {"activation.zero_fraction": 0.0, "activation.nonfinite_count": 64.0}
+    (change,) = judge("dead_units", [*dead, *(frame(10 * i, broken) for i in range(10, 60))])
+    assert change.change == "opened"
+    alive = [frame(10 * i, {"activation.zero_fraction": _zeros({}), "activation.nonfinite_count": 0.0})
+             for i in range(10, 60)]  # fmt: skip
+    assert [change.change for change in judge("dead_units", [*dead, *alive])] == ["opened", "resolved"]
+
+
+def test_a_module_that_broke_is_no_evidence() -> None:
+    counts = np.zeros(len(MODULES))
+    counts[3] = 64
+    stream = [frame(10 * i, {"activation.zero_fraction": _zeros({3: 1.0, 9: 0.97})}) for i in range(1, 3)]
+    stream.append(
+        frame(30, {"activation.zero_fraction": _zeros({3: 1.0, 9: 0.97}), "activation.nonfinite_count": counts})
+    )
+    (change,) = judge("dead_units", stream)
+    assert (change.names, [each.name for each in change.evidence]) == ((MODULES[9],), [MODULES[9]])
+
+
 def test_it_must_span_some_steps_where_probes_look_at_every_one_and_asks_them_to() -> None:
     stream = [frame(i, {"activation.zero_fraction": _zeros({3: 1.0})}) for i in range(1, 40)]
     (change,) = judge("dead_units", stream)
