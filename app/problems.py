@@ -20,6 +20,8 @@ from gyrostat.spec.parse import SpecError, described
 MEDIA_TYPE = "application/problem+json"
 _SECRET = frozenset({"target"})
 """What of bodies holds passwords and tokens: it is not repeated where it is refused, since refusals end up in logs."""
+_SEE = "see /docs"
+"""Where bodies and parameters of requests are described."""
 
 
 class Nothing(BaseModel):
@@ -100,13 +102,13 @@ def _problems(request: Request, detail: Mapping[str, Any]) -> list[Problem]:
     if location and location[0] == "body":
         model = _body_model(request)
         trimmed = _Complaints([{**detail, "loc": location[1:]}])
-        found = described(cast(ValidationError, trimmed), model)
+        found = described(cast(ValidationError, trimmed), model, see=_SEE)
         return [replace(each, value=None) if each.path.split(".")[0] in _SECRET else each for each in found]
     trimmed = _Complaints([{**detail, "loc": location[1:]}])
     where = f"{location[0]}." if location else ""
     return [
         Problem(path=where + problem.path, value=problem.value, message=problem.message, mend=problem.mend)
-        for problem in described(cast(ValidationError, trimmed), Nothing)
+        for problem in described(cast(ValidationError, trimmed), Nothing, see=_SEE)
     ]
 
 

@@ -147,7 +147,9 @@ def _control(change: Mapping[str, Any]) -> ControlRequest:
     try:
         return ControlRequest.model_validate(dict(change))
     except ValidationError as error:
-        raise Invalid("the control cannot be used", problems=list(described(error, ControlRequest))) from None
+        raise Invalid(
+            "the control cannot be used", problems=list(described(error, ControlRequest, see="see /docs"))
+        ) from None
 
 
 def _ask(session: Session, run: Run, kind: str, wanted: str, now: datetime) -> None:

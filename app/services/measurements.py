@@ -123,7 +123,7 @@ def give_up(session: Session, run_id: str, reason: str, now: datetime) -> None:
 def _refusal(event: Event, error: ValidationError) -> Invalid:
     problems = [
         Problem(path=f"events.data.{each.path}", value=each.value, message=each.message, mend=each.mend)
-        for each in described(error, Report)
+        for each in described(error, Report, see="see /docs")
     ]
     return Invalid(
         f"the measurement of step {event.step} cannot be kept: {problems[0].path} {problems[0].message}",

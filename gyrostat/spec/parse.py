@@ -44,8 +44,11 @@ def parse(document: object) -> Parsed:
     return Parsed(spec, warnings(spec))
 
 
-def described(error: ValidationError, model: Any) -> Iterator[Problem]:
-    """Each of pydantic's complaints about a `model`, or about a union of models, as a problem with a mend."""
+def described(error: ValidationError, model: Any, *, see: str = "see GET /v1/spec-schema") -> Iterator[Problem]:
+    """Each of pydantic's complaints about a `model`, or about a union of models, as a problem with a mend.
+
+    `see` is the mend of those about which nothing closer is known.
+    """
     told: set[str] = set()
     for detail in error.errors(include_url=False):
         place = _followed(model, detail["loc"])
@@ -60,7 +63,7 @@ def described(error: ValidationError, model: Any) -> Iterator[Problem]:
                 path=path,
                 value=_shown(value) if kind != "missing" else None,
                 message=_MESSAGES.get(kind, detail["msg"].removeprefix("Value error, ")),
-                mend=_mend(detail, place),
+                mend=_mend(detail, place, see),
             )
 
 
@@ -117,7 +120,7 @@ def _shown(value: object) -> object:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _mend(detail: Any, place: _Place) -> str:
+def _mend(detail: Any, place: _Place, see: str) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         known = sorted({name for model in place.models for name in model.model_fields})
@@ -132,10 +135,10 @@ def _mend(detail: Any, place: _Place) -> str:
         kinds = _kinds(place)
         known_kinds = ", ".join(kinds) or str(context.get("expected_tags", "the documented kinds"))
         return _nearest(str(context.get("tag", "")), kinds) + f"use one of {known_kinds}"
-    if kind == "literal_error":
+    if kind in ("literal_error", "enum"):
         return f"use {context['expected']}"
     bounds = [f"{word} {context[key]}" for key, word in _BOUNDS.items() if key in context]
-    return f"use a value {' and '.join(bounds)}" if bounds else _BY_TYPE.get(kind, "see GET /v1/spec-schema")
+    return f"use a value {' and '.join(bounds)}" if bounds else _BY_TYPE.get(kind, see)
 
 
 def _kinds(place: _Place) -> list[str]:
@@ -180,6 +183,7 @@ _BOUNDS = {
 _BY_TYPE = {
     "int_type": "use a whole number, without quotes",
     "int_from_float": "use a whole number",
+    "int_parsing": "use a whole number",
     "float_type": "use a number, without quotes",
     "finite_number": "use a finite number",
     "bool_type": "use true or false",
@@ -188,4 +192,7 @@ _BY_TYPE = {
     "model_type": "use an object",
     "model_attributes_type": "use an object, or the name of a kind where there are kinds",
     "dict_type": "use an object",
+    "list_type": "use a list, also of one",
+    "float_parsing": "use a number",
+    "bool_parsing": "use true or false",
 }

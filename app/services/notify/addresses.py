@@ -62,6 +62,10 @@ class Refused(Exception):
     """Nothing is sent there, now or later; the text says why."""
 
 
+class NotAllowed(Refused):
+    """Nothing is sent there unless the operator allows it."""
+
+
 class Unresolved(Exception):
     """The name has no address at the moment; the text says so."""
 
@@ -104,7 +108,8 @@ class AddressGuard:
         Ports below 1024 other than the usual ones are for destinations that the operator allows.
 
         Raises:
-            Refused: it is no host, or leads to what is not public. Unresolved: it leads nowhere at the moment.
+            Refused: it is no host. NotAllowed: it leads to what is not public.
+            Unresolved: it leads nowhere at the moment.
         """
         if not 0 < port < 65536:
             raise Refused(f"{port} is no port; use one from 1 to 65535")
@@ -118,10 +123,10 @@ class AddressGuard:
             for each in private:
                 if (what := why_not_public(each)) is not None:
                     leads = "is" if literal is not None else f"leads to {each}, which is"
-                    raise Refused(f"{name} {leads} {what}")
+                    raise NotAllowed(f"{name} {leads} {what}")
         if not is_allowed and port < LOWEST_FREE_PORT and port not in usual_ports:
             usual = ", ".join(str(each) for each in sorted(usual_ports))
-            raise Refused(f"port {port} belongs to another service; {usual} and those from 1024 on can be used")
+            raise NotAllowed(f"port {port} belongs to another service; {usual} and those from 1024 on can be used")
         return Destination(name, port, tuple(dict.fromkeys(str(each) for each in addresses)), is_allowed)
 
     def _resolved(self, name: str, port: int) -> list[Address]:

@@ -8,13 +8,14 @@ import httpx
 
 from app.errors import Conflict, Invalid
 from app.services.notify import mail, messages, through_apprise, webhook
-from app.services.notify.addresses import AddressGuard, Refused, Resolver, Unresolved, system_addresses
+from app.services.notify.addresses import AddressGuard, NotAllowed, Refused, Resolver, Unresolved, system_addresses
 from app.services.notify.outbox import Outcome, Task
 from app.services.notify.targets import AppriseTarget, EmailTarget, WebhookTarget
 from app.settings import AppSettings
 from gyrostat.spec.checks import Problem
 
 ALLOW = "send to a public address, or have the operator allow this one (GYROSTAT_CHANNEL_ALLOW)"
+CORRECT = "correct it; this is nothing that the operator could allow"
 
 
 class Courier:
@@ -44,14 +45,16 @@ class Courier:
         """
         try:
             if isinstance(target, WebhookTarget):
-                path, mend = "target.url", ALLOW
+                path, mend = "target.url", CORRECT
                 webhook.check(target, self._guard)
             elif isinstance(target, EmailTarget):
-                path, mend = "target.host", ALLOW
+                path, mend = "target.host", CORRECT
                 mail.check(target, self._guard)
             else:
                 path, mend = "target.urls", "use a webhook or mail, or change this"
                 through_apprise.check(target, allowed=self._settings.channel_apprise)
+        except NotAllowed as refusal:
+            raise _invalid(path, str(refusal), ALLOW) from None
         except Refused as refusal:
             raise _invalid(path, str(refusal), mend) from None
         except Unresolved as error:

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from app.services.notify import messages
-from app.services.notify.addresses import AddressGuard, Destination, Refused
+from app.services.notify.addresses import AddressGuard, Destination, NotAllowed, Refused
 from app.services.notify.outbox import Outcome
 from app.services.notify.targets import EmailTarget
 
@@ -44,7 +44,7 @@ def check(target: EmailTarget, guard: AddressGuard) -> Destination:
     destination = guard.check(target.host, target.port, PORTS)
     if target.security == "none":
         if not destination.is_allowed:
-            raise Refused("without encryption it must be a server that the operator allows; use starttls or tls")
+            raise NotAllowed("without encryption it must be a server that the operator allows; use starttls or tls")
         if target.password is not None:
             raise Refused("a password is not sent without encryption; use starttls or tls")
     return destination

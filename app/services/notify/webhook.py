@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from app.services.notify.addresses import AddressGuard, Destination, Refused
+from app.services.notify.addresses import AddressGuard, Destination, NotAllowed, Refused
 from app.services.notify.outbox import Outcome
 from app.services.notify.targets import SECRET_PREFIX, WebhookTarget, key_of
 from gyrostat import __version__
@@ -34,7 +34,8 @@ def check(target: WebhookTarget, guard: AddressGuard) -> tuple[httpx.URL, Destin
     """Where to send to.
 
     Raises:
-        Refused: it is no address of the web, or none that may be sent to. Unresolved: it leads nowhere at the moment.
+        Refused: it is no address of the web. NotAllowed: it may not be sent to.
+        Unresolved: it leads nowhere at the moment.
     """
     if not target.url.isascii() or not target.url.isprintable() or any(each in target.url for each in ' \\"<>^`{|}'):
         raise Refused("it holds a character that is no part of an address; write it percent-encoded")
@@ -52,7 +53,7 @@ def check(target: WebhookTarget, guard: AddressGuard) -> tuple[httpx.URL, Destin
     # the name as it is asked for: not what `xn--` stands for
     destination = guard.check(url.raw_host.decode("ascii"), usual if url.port is None else url.port, PORTS)
     if url.scheme == "http" and not destination.is_allowed:
-        raise Refused("it is not encrypted; use https")
+        raise NotAllowed("it is not encrypted; use https")
     return url, destination
 
 

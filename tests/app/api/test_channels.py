@@ -196,6 +196,39 @@ def test_what_cannot_be_a_channel_is_told_by_its_path(client: httpx.Client, body
     assert client.get("/v1/channels").json()["items"] == []
 
 
+@pytest.mark.parametrize(
+    ("target", "mend"),
+    [
+        ({"kind": "webhook", "url": "https://10.0.0.1/"}, "GYROSTAT_CHANNEL_ALLOW"),
+        ({"kind": "webhook", "url": "http://93.184.216.34/"}, "GYROSTAT_CHANNEL_ALLOW"),
+        ({"kind": "webhook", "url": "https://93.184.216.34:22/"}, "GYROSTAT_CHANNEL_ALLOW"),
+        ({**EMAIL, "host": "93.184.216.34", "security": "none"}, "GYROSTAT_CHANNEL_ALLOW"),
+        ({"kind": "webhook", "url": "hooks.example.org/x"}, "correct it"),
+        ({"kind": "webhook", "url": "https://me:it@hooks.example.org/x"}, "correct it"),
+        ({"kind": "webhook", "url": "https://2130706433/"}, "correct it"),
+        ({"kind": "webhook", "url": "https://127.0.0.1:99999/"}, "correct it"),
+        ({**EMAIL, "host": "0x7f.1"}, "correct it"),
+    ],
+)
+def test_only_what_the_operator_could_allow_is_to_be_allowed(
+    client: httpx.Client, target: dict[str, Any], mend: str
+) -> None:
+    answer = client.post("/v1/channels", json={"name": "team", "target": target})
+    assert answer.status_code == 422
+    (problem,) = answer.json()["problems"]
+    assert mend in problem["mend"]
+
+
+@pytest.mark.parametrize(
+    ("body", "mend"),
+    [({"projects": "digits"}, "use a list"), ({"target": {**EMAIL, "sender": "me"}}, "see /docs")],
+)
+def test_no_field_of_a_channel_is_looked_for_among_specs(client: httpx.Client, body: dict[str, Any], mend: str) -> None:
+    answer = client.post("/v1/channels", json={"name": "team", "target": EMAIL, **body})
+    (problem,) = answer.json()["problems"]
+    assert mend in problem["mend"]
+
+
 def test_trying_a_channel_sends_now_and_tells_what_came_of_it(client: httpx.Client) -> None:
     with web_server() as hook:
         made = make(client, {"kind": "webhook", "url": hook.url}, enabled=False)
