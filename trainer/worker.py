@@ -152,7 +152,8 @@ class Agent:
 
     def _abandon(self, lost: RunAttempt) -> None:
         if (training := self._training(lost.run, lost.attempt)) is not None:
-            log.warning("the run is another worker's now; its training here is ended", run=lost.run)
+            # no warning: most often it has just reported its end by itself, and its process is about to go
+            log.info("the backend counts on this training no more: it ended, or is another worker's", run=lost.run)
             training.kill()
             self._end(training)
 
