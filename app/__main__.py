@@ -1,6 +1,9 @@
 """`python -m app serve`, `python -m app migrate` and `python -m app backup`."""
 
 import argparse
+import errno
+import os
+import socket
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -112,10 +115,31 @@ def _refuse(message: str) -> int:
 
 def _serve(settings: AppSettings) -> int:
     keep_freed_memory()
+    _check_port(settings.host, settings.port)
     _open_once(settings)
     server = make_server(settings)
     server.run()
     return 0 if server.started else 1
+
+
+def _check_port(host: str, port: int) -> None:
+    # so that a port that cannot be had is one line too, before the database is touched
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise OSError(f"{host} cannot be resolved: {error.strerror}") from None
+    for family, kind, protocol, _, address in places:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+        except OSError as error:
+            # whether it can do without one of several addresses is for the server to say
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                reason = os.strerror(error.errno).lower()
+                raise OSError(f"port {port} of {host} cannot be listened on: {reason}") from None
 
 
 def _open_once(settings: AppSettings) -> None:

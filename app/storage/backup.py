@@ -11,11 +11,13 @@ def backup(source: Path, target: Path) -> int:
     The copy is made under another name, checked and synced to the disk, so that `target` is whole or is not there.
 
     Raises:
-        FileNotFoundError: there is no database. FileExistsError: `target` is there already.
+        FileNotFoundError: there is no database, or no folder to write to. FileExistsError: `target` is there already.
         RuntimeError: the copy is damaged. OSError, sqlite3.Error: it cannot be made.
     """
     if not source.is_file():
         raise FileNotFoundError(f"there is no database at {source}; give the data folder of a backend")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {target.parent}; make it first")
     if target.exists():
         raise FileExistsError(f"{target} is there already; give a new name")
     partial = target.with_name(target.name + ".partial")

@@ -50,6 +50,15 @@ def test_settings_that_cannot_be_served_are_one_line_and_status_2(
     assert "short" not in ended.stderr.replace("shorter", ""), "a secret is never printed"
 
 
+def test_a_port_that_is_taken_is_one_line_and_nothing_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ended = run("serve", "--port", str(port), "--data", str(tmp_path / "new"))
+    assert ended.returncode == 2
+    assert ended.stderr == f"gyrostat: port {port} of 127.0.0.1 cannot be listened on: address already in use\n"
+    assert not (tmp_path / "new").exists()
+
+
 def test_migrating_says_what_it_did_and_may_be_repeated(tmp_path: Path) -> None:
     first, again = (run("migrate", "--data", str(tmp_path / "new")) for _ in range(2))
     assert (first.returncode, again.returncode) == (0, 0)

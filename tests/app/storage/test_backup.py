@@ -114,6 +114,8 @@ def test_nothing_is_overwritten_and_nothing_half_made(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="there already"):
         backup(tmp_path / "small.sqlite", tmp_path / "copy.sqlite")
     assert (tmp_path / "copy.sqlite").read_text() == "mine"
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        backup(tmp_path / "small.sqlite", tmp_path / "backups" / "copy.sqlite")
 
 
 @pytest.mark.postgresql
