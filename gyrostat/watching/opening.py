@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gyrostat.probes import ProbeSession, pace
 from gyrostat.probes.probe_batch import ProbeBatch
+from gyrostat.spec.parse import SpecError, described
 from gyrostat.spec.probes import Probes
 from gyrostat.stream.attached import FOLDER, Attached, Request, stream_of
 from gyrostat.stream.stream import Stream
@@ -92,7 +94,7 @@ def attach(
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     if not optimizers or (accumulation is not None and accumulation < 1):
         raise ValueError(f"attach needs an optimizer and accumulation ≥ 1, got {optimizers} and {accumulation}")
-    settings = probes if isinstance(probes, Probes) else Probes.model_validate(probes or {})
+    settings = probes if isinstance(probes, Probes) else _settings(probes or {})
     request = _request(name, project, tags, config or {}, resume, done)
     if _ranks()[0] != 0:
         return Watch(None)
@@ -152,6 +154,13 @@ def _tell(stream: Stream, model: nn.Module, done: int, config: Mapping[str, Any]
         stream.event("log", done, {"level": "info", "message": COMPILED})
 
 
+def _settings(probes: Mapping[str, Any]) -> Probes:
+    try:
+        return Probes.model_validate(probes)
+    except ValidationError as error:
+        raise SpecError(list(described(error, Probes))) from None
+
+
 def as_one(optimizers: Sequence[Optimizer]) -> Optimizer:
     """The only one, or what probes look at of all of them."""
     return optimizers[0] if len(optimizers) == 1 else cast(Optimizer, Together(optimizers))
@@ -175,7 +184,13 @@ class Together:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network itself, without `torch.compile` and without what spreads it over ranks or devices."""
+    """The network itself, without `torch.compile` and without what spreads it over ranks or devices.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"attach takes the model first, a torch.nn.Module, and then the optimizer; got {type(model)}")
     while True:
         inner = getattr(model, "_orig_mod", None)
         if inner is None and isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):

@@ -3,6 +3,7 @@
 import atexit
 import logging
 import os
+import reprlib
 import sys
 import traceback
 from collections.abc import Mapping
@@ -89,19 +90,14 @@ class Watch:
         `metric_name`. Values are numbers, or tensors of one element, which are not waited for.
 
         Raises:
-            ValueError: a name that cannot be a metric's or that a probe measures, or a tensor of more elements.
+            ValueError: a name that cannot be a metric's or that a probe measures, or what is no single real number.
         """
         if not self._open or self._parts is None:
             return
         for given, value in scalars.items():
+            number = _number(given, value)
             name = self._names.get(given) or self._announced(given, self._parts.session)
-            if isinstance(value, Tensor):
-                if value.numel() != 1:
-                    raise ValueError(
-                        f"{given!r} is a tensor of shape {tuple(value.shape)}; log a tensor of one element"
-                    )
-                value = value.detach().clone()  # loops add to theirs, or zero them
-            self._parts.stages.scalars[name] = value
+            self._parts.stages.scalars[name] = number
 
     def paused(self) -> AbstractContextManager[None]:
         """A `with` block whose passes and optimizer steps are none of this training's."""
@@ -163,6 +159,23 @@ class Watch:
 
 class _Superseded(Exception):
     """Another watch has taken the model over."""
+
+
+def _number(given: str, value: Any) -> Tensor | float:
+    """What is logged as `given`, refused here and now: in a frame it would end the watching, steps later."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1 or value.is_complex():
+            what = f"a tensor of shape {tuple(value.shape)} and {value.dtype}"
+            raise ValueError(f"{given!r} is {what}; log a tensor of one element, a real number")
+        return value.detach().clone()  # loops add to theirs, or zero them
+    if not isinstance(value, str | bytes):
+        try:
+            return float(value)
+        except (TypeError, ValueError, OverflowError):
+            pass  # told below
+    raise ValueError(
+        f"{given!r} is {reprlib.repr(value)}, which is no real number; log numbers or tensors of one element"
+    )
 
 
 def _end(error: BaseException | None) -> tuple[EventKind, dict[str, Any]]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -136,7 +137,7 @@ def test_a_backend_that_is_away_costs_no_more_than_its_time(attach: Attach, capl
     [
         ({"name": "two\nlines"}, "name"),
         ({"project": ""}, "project"),
-        ({"probes": {"gradiants": {}}}, "gradiants"),
+        ({"probes": {"gradiants": {}}}, "gradiants: is not known here .did you mean 'gradients'"),
         ({"accumulation": 0}, "accumulation ≥ 1"),
         ({"resume": True}, "give name="),
         ({"batch": (torch.ones(1),)}, "no loss"),
@@ -160,12 +161,33 @@ def test_mistakes_are_refused_at_once(attach: Attach, given: dict[str, object], 
         ({"gradient.norm": 1.0}, "scalar"),
         ({"gradient.global_norm": 1.0}, "by a probe"),
         ({"loss.train": torch.ones(2)}, "one element"),
+        ({"my/phase": "warmup"}, "'warmup', which is no real number"),
+        ({"my/phase": None}, "no real number"),
+        ({"my/phase": np.ones(2)}, "no real number"),
+        ({"my/phase": 10**400}, "no real number"),
+        ({"my/phase": torch.tensor(1j)}, "complex64"),
     ],
 )
 def test_what_cannot_be_logged_is_refused(attach: Attach, scalars: dict[str, object], message: str) -> None:
     loop = Loop()
     with attach(loop.model, loop.optimizer) as watch, pytest.raises(ValueError, match=message):
         watch.log(scalars)  # type: ignore[arg-type]
+
+
+def test_the_optimizer_is_no_model(attach: Attach) -> None:
+    model = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="the model first"):
+        attach(torch.optim.SGD(model.parameters()), model)
+
+
+def test_numbers_of_other_libraries_are_logged(attach: Attach) -> None:
+    loop = Loop()
+    with attach(loop.model, loop.optimizer) as watch:
+        loop.run(watch)
+        watch.log({"my/scalar": np.float64(0.5), "my/array": np.array(2), "my/flag": np.bool_(1), "my/count": 3})
+    last = left_in(watch.folder).frames[6]
+    logged = {name: float(values[0]) for name, values in last.items() if name.startswith("my.")}
+    assert logged == {"my.scalar": 0.5, "my.array": 2.0, "my.flag": 1.0, "my.count": 3.0}
 
 
 def test_the_package_loads_torch_only_when_it_is_asked_to() -> None:
