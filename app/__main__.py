@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import logging
 import os
 import socket
 import sqlite3
@@ -19,9 +20,11 @@ from app.allocation import keep_freed_memory
 from app.deps import Clock, utc_now
 from app.errors import AppError
 from app.main import create_app
-from app.settings import AppSettings
+from app.settings import AppSettings, misspelt
 from app.storage import backup
 from app.storage.database import Database, database_file
+
+_log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 5
 """Longest that a shutdown waits for requests; streams and long polls are ended at once."""
@@ -70,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         return _refuse("; ".join(_told(detail) for detail in error.errors()))
     logs.configure(settings.log_format, settings.log_level)
+    for warning in misspelt(os.environ):
+        _log.warning("%s", warning)
     try:
         if options.command == "backup":
             return _backup(settings, options.file)

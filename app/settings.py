@@ -3,6 +3,8 @@
 import ipaddress
 import json
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -13,14 +15,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*", re.ASCII | re.IGNORECASE)
 """A host's name, without the dot that may end it."""
+PREFIX = "GYROSTAT_"
 
 
 class AppSettings(BaseSettings):
     """Everything an operator can set; unknown `GYROSTAT_` variables of other parts are ignored."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="GYROSTAT_", frozen=True, extra="ignore", use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
     """Address to listen on; anything but loopback needs a token."""
@@ -119,3 +120,14 @@ class AppSettings(BaseSettings):
     def url(self) -> str:
         """The database's SQLAlchemy URL."""
         return self.database_url or f"sqlite:///{self.data / 'gyrostat.sqlite'}"
+
+
+def misspelt(names: Iterable[str]) -> list[str]:
+    """Of variables that are no setting, those that look as if they were meant for one, and for which.
+
+    Others go by unsaid: the workers' are none of ours, and orchestrators make up variables that begin alike.
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in AppSettings.model_fields}
+    given = sorted(name for name in names if name.startswith(PREFIX) and name not in known)
+    close = {name: get_close_matches(name, known, n=1, cutoff=0.9) for name in given}
+    return [f"{name} is no setting, and ignored; did you mean {meant[0]}?" for name, meant in close.items() if meant]

@@ -1,5 +1,6 @@
 """`gyrostat.attach`: opens everything that watching a loop takes."""
 
+import logging
 import os
 import secrets
 import time
@@ -32,6 +33,12 @@ COMPILED = (
     "(activations, attention, branches, backward signals) is absent; to see it, train some steps without compiling"
 )
 
+STRANGERS = (
+    "none of the optimizer's parameters is the model's, so that nothing can be told of its updates; "
+    "attach the model whose parameters the optimizer was made with"
+)
+
+_log = logging.getLogger(__name__)
 _watches: "weakref.WeakKeyDictionary[nn.Module, weakref.ref[Watch]]" = weakref.WeakKeyDictionary()
 
 
@@ -123,7 +130,7 @@ def attach(
     except BaseException:
         stream.close(0)
         raise
-    _tell(stream, model, done, config or {})
+    _tell(stream, model, optimizers, done, config or {})
     watch = Watch(Parts(attached=attached, stream=stream, session=session, stages=stages))
     _watches[bare] = weakref.ref(watch)
     return watch
@@ -145,13 +152,19 @@ def _request(
     )
 
 
-def _tell(stream: Stream, model: nn.Module, done: int, config: Mapping[str, Any]) -> None:
+def _tell(
+    stream: Stream, model: nn.Module, optimizers: Sequence[Optimizer], done: int, config: Mapping[str, Any]
+) -> None:
     """What the run's events begin with."""
     message = f"attached to {type(unwrapped(model)).__name__}"
     stream.event("log", done, {"level": "info", "message": message, "config": config})
     # by `torch.compile`, or by a module's own `compile`
     if any(hasattr(each, "_orig_mod") or each._compiled_call_impl is not None for each in model.modules()):
         stream.event("log", done, {"level": "info", "message": COMPILED})
+    held = {id(each) for optimizer in optimizers for group in optimizer.param_groups for each in group["params"]}
+    if held.isdisjoint(map(id, model.parameters())):
+        stream.event("log", done, {"level": "warning", "message": STRANGERS})
+        _log.warning("%s", STRANGERS)
 
 
 def _settings(probes: Mapping[str, Any]) -> Probes:

@@ -91,7 +91,10 @@ class Watch:
 
         Raises:
             ValueError: a name that cannot be a metric's or that a probe measures, or what is no single real number.
+            TypeError: it is no mapping.
         """
+        if not isinstance(scalars, Mapping):
+            raise TypeError(f"log takes numbers by their names, as {{'loss.train': 0.5}}; got {type(scalars).__name__}")
         if not self._open or self._parts is None:
             return
         for given, value in scalars.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import AppSettings
+from app.settings import AppSettings, misspelt
 
 OPERATIONS = Path(__file__).parent.parent.parent / "docs" / "operations.md"
 
@@ -75,3 +75,11 @@ def test_what_is_no_address_of_a_page_is_refused(address: str) -> None:
 
 def test_the_token_is_never_shown() -> None:
     assert "0123456789abcdef" not in repr(AppSettings(token="0123456789abcdef"))  # type: ignore[arg-type]
+
+
+def test_variables_that_look_like_a_setting_are_told_and_others_are_not() -> None:
+    told = misspelt(["GYROSTAT_KEEP_DAY", "GYROSTAT_DATABSE_URL", "GYROSTAT_KEEP_DAYS", "HOME"])
+    assert [line.split()[0] for line in told] == ["GYROSTAT_DATABSE_URL", "GYROSTAT_KEEP_DAY"]
+    assert told[1].endswith("did you mean GYROSTAT_KEEP_DAYS?")
+    of_others = ["GYROSTAT_SERVER", "GYROSTAT_DATA_ROOT", "GYROSTAT_NATIVE", "GYROSTAT_SERVICE_HOST"]
+    assert misspelt([*of_others, "GYROSTAT_PORT_8000_TCP", "GYROSTAT_PORT_8000_TCP_PORT"]) == []

@@ -13,6 +13,7 @@ from torch import nn
 
 import gyrostat
 from gyrostat.stream.attached import folders
+from gyrostat.watching.opening import STRANGERS
 from tests.end_to_end.service import Service, eventually, free_port
 from tests.gyrostat.watching.folders import left_in
 from tests.gyrostat.watching.test_watch import Loop, num_hooks
@@ -60,6 +61,21 @@ def test_a_second_watch_of_a_model_ends_the_first(attach: Attach) -> None:
     assert left_in(first.folder).events[-1] == ("stopped", 6, {"reason": "its model was attached again"})
     assert len(left_in(first.folder).frames) == len(left_in(second.folder).frames) == 6
     assert num_hooks(loop.model, loop.optimizer) == 0
+
+
+def test_an_optimizer_of_another_model_is_told_of(attach: Attach, caplog: pytest.LogCaptureFixture) -> None:
+    loop, other = Loop(), Loop()
+    with attach(loop.model, other.optimizer) as strange, attach(loop.model, loop.optimizer) as right:
+        pass
+    told = [data.get("message") for watch in (strange, right) for _, _, data in left_in(watch.folder).events]
+    assert told.count(STRANGERS) == 1
+    assert caplog.text.count(STRANGERS) == 1
+
+
+def test_what_is_no_mapping_is_refused_where_it_is_logged(attach: Attach) -> None:
+    loop = Loop()
+    with attach(loop.model, loop.optimizer) as watch, pytest.raises(TypeError, match=r"by their names.*got list"):
+        watch.log([1.0])  # type: ignore[arg-type]
 
 
 PROGRAM = """
