@@ -1,7 +1,7 @@
 """`/v1/runs/{id}/layout|metrics|latest|export` and `/v1/query`: what was measured, at the width that a chart needs."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -9,12 +9,14 @@ from urllib.parse import quote
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from app.api import series_formats
 from app.deps import READ, DatabaseDep, MemoryDep, RunDep, RunId
 from app.series import Series
 from app.services import metrics as metric_service
 from app.services.asked import AGGREGATES, MAX_POINTS
+from app.services.memory import Memory
 from app.storage.database import Database, Session
 from gyrostat.wire.layout import MetricDeclaration
 
@@ -160,15 +162,13 @@ def get_layout(run_id: RunId, database: DatabaseDep) -> LayoutView:
 
 
 @router.get("/runs/{run_id}/metrics", response_model=MetricsView, responses=_NOT_MODIFIED, summary="List metrics")
-def list_metrics(
+async def list_metrics(
     run_id: RunId, database: DatabaseDep, memory: MemoryDep, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Everything that the run has values of."""
-
-    def answer(session: Session, revision: int) -> bytes:
-        return memory.get(("metrics", run_id), revision, lambda: _catalogue(session, run_id))
-
-    return _unless_known(database, run_id, if_none_match, answer)
+    return await _polled(
+        database, memory, run_id, if_none_match, "metrics", lambda session: _catalogue(session, run_id)
+    )
 
 
 @router.get(
@@ -234,7 +234,7 @@ def get_series(
 @router.get(
     "/runs/{run_id}/latest", response_model=LatestListView, responses=_NOT_MODIFIED, summary="Get newest values"
 )
-def get_latest(
+async def get_latest(
     run_id: RunId,
     database: DatabaseDep,
     memory: MemoryDep,
@@ -243,11 +243,10 @@ def get_latest(
 ) -> Response:
     """The newest row of each metric."""
     wanted = None if metric is None else tuple(metric)
-
-    def answer(session: Session, revision: int) -> bytes:
-        return memory.get(("latest", run_id, wanted), revision, lambda: _latest(session, run_id, wanted))
-
-    return _unless_known(database, run_id, if_none_match, answer)
+    asked = ("latest", wanted)
+    return await _polled(
+        database, memory, run_id, if_none_match, asked, lambda session: _latest(session, run_id, wanted)
+    )
 
 
 @router.get(
@@ -313,11 +312,42 @@ def _unless_known(
     """The answer with the run's revision as its tag, or 304 where the asker has that one."""
     with database.read() as session:
         revision = metric_service.revision(session, run_id)
-        tag = f'W/"{run_id}-{revision}"'
-        headers = {"ETag": tag, "Cache-Control": "no-cache"}
-        if if_none_match is not None and tag in [known.strip() for known in if_none_match.split(",")]:
-            return Response(status_code=304, headers=headers)
-        return Response(answer(session, revision), media_type="application/json", headers=headers)
+        return _not_modified(run_id, revision, if_none_match) or Response(
+            answer(session, revision), media_type="application/json", headers=_headers(run_id, revision)
+        )
+
+
+async def _polled(
+    database: Database,
+    memory: Memory,
+    run_id: str,
+    if_none_match: str | None,
+    asked: Hashable,
+    make: Callable[[Session], bytes],
+) -> Response:
+    """The answer to what many ask again and again: from memory while the run is as it was, without another thread."""
+    key, revision = (run_id, asked), database.revision_at_once(run_id)
+    if revision is not None:
+        if (unchanged := _not_modified(run_id, revision, if_none_match)) is not None:
+            return unchanged
+        if (known := memory.at_hand(key, revision)) is not None:
+            return Response(known, media_type="application/json", headers=_headers(run_id, revision))
+
+    def answer(session: Session, revision: int) -> bytes:
+        return memory.get(key, revision, lambda: make(session))
+
+    return await run_in_threadpool(_unless_known, database, run_id, if_none_match, answer)
+
+
+def _not_modified(run_id: str, revision: int, if_none_match: str | None) -> Response | None:
+    headers = _headers(run_id, revision)
+    if if_none_match is None or headers["ETag"] not in [known.strip() for known in if_none_match.split(",")]:
+        return None
+    return Response(status_code=304, headers=headers)
+
+
+def _headers(run_id: str, revision: int) -> dict[str, str]:
+    return {"ETag": f'W/"{run_id}-{revision}"', "Cache-Control": "no-cache"}
 
 
 def _catalogue(session: Session, run_id: str) -> bytes:

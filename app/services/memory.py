@@ -38,6 +38,12 @@ class Memory:
                     self._making.pop(key, None)
             return made
 
+    def at_hand(self, key: Hashable, version: Hashable) -> bytes | None:
+        """What `get` would give without making it."""
+        with self._lock:
+            known = self._known.get(key)
+            return known[1] if known is not None and known[0] == version else None
+
     def _keep(self, key: Hashable, version: Hashable, made: bytes) -> None:
         with self._lock:
             old = self._known.pop(key, None)

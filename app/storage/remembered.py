@@ -89,6 +89,7 @@ class Charts:
     def __init__(self, max_bytes: int = CHART_BYTES, seconds: float = CHART_SECONDS) -> None:
         self._kept: TTLCache[Hashable, Series] = TTLCache(max_bytes, seconds, getsizeof=_chart_size)
         self._looks: TTLCache[Hashable, int] = TTLCache(MAX_LOOKED_AT, seconds)
+        self._making: dict[Hashable, threading.Event] = {}
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Series | None]) -> Series | None:
@@ -98,10 +99,26 @@ class Charts:
             if found is not None:
                 return found
             looks = self._looks[key] = self._looks.get(key, 0) + 1
-        made = make() if looks == 2 else None  # others, at the same time, go their own way
-        if made is not None:
-            self._keep(key, made)
-        return made
+            making = self._making.setdefault(key, threading.Event()) if looks == 2 else self._making.get(key)
+        if looks == 2:
+            return self._made(key, make)
+        if making is None:
+            return None
+        making.wait()  # many that ask at once cost as much as two
+        with self._lock:
+            return self._kept.get(key)
+
+    def _made(self, key: Hashable, make: Callable[[], Series | None]) -> Series | None:
+        try:
+            chart = make()
+            if chart is not None:
+                self._keep(key, chart)
+            return chart
+        finally:
+            with self._lock:
+                making = self._making.pop(key, None)
+            if making is not None:
+                making.set()
 
     def _keep(self, key: Hashable, chart: Series) -> None:
         size = _chart_size(chart)

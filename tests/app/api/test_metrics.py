@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pytest
 from sqlalchemy import select, update
 
+from app.services import metrics
 from app.services.maintenance import merge_some
 from app.services.retention import thin_some
 from app.storage.database import Database, Session
@@ -178,6 +179,25 @@ def test_an_answer_at_hand_is_good_until_the_run_changes(http: httpx.Client, sen
     assert (again.status_code, again.content) == (304, b"")
     sender.frames([6], {SCALAR: [1]})
     assert http.get(URL, headers={"If-None-Match": first.headers["etag"]}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["latest", "latest?metric=test.scalar", "metrics"])
+def test_what_is_polled_comes_from_memory_until_the_run_changes(
+    http: httpx.Client, database: Database, sender: Sender, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    first, asked, revision = http.get(f"/v1/runs/r1/{path}"), [], metrics.revision
+    monkeypatch.setattr(metrics, "revision", lambda *which: asked.append(None) or revision(*which))
+    again = http.get(f"/v1/runs/r1/{path}")
+    assert (again.content, again.headers["etag"]) == (first.content, first.headers["etag"])
+    assert again.headers["content-type"] == first.headers["content-type"]
+    assert http.get(f"/v1/runs/r1/{path}", headers={"If-None-Match": first.headers["etag"]}).status_code == 304
+    assert len(asked) == (0 if database.is_sqlite else 2), "sessions of the database"
+    sender.frames([6], {SCALAR: [7]})
+    changed = http.get(f"/v1/runs/r1/{path}", headers={"If-None-Match": first.headers["etag"]})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != first.headers["etag"]
+    assert {item["name"]: item for item in changed.json()["items"]}[SCALAR].get("values", [7]) == [7]
+    assert http.get("/v1/runs/nobody/latest").status_code == 404
 
 
 def test_an_export_holds_every_value_that_the_run_shows(http: httpx.Client, database: Database, sender: Sender) -> None:

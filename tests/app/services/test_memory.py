@@ -59,3 +59,10 @@ def test_memory_is_bounded_and_forgets_what_was_not_asked_for_longest():
     assert memory.get("c", 1, lambda: b"again") == b"1234"
     assert memory.get("a", 1, lambda: b"again") == b"again"
     assert memory.get("huge", 1, lambda: b"x" * 100) == b"x" * 100
+
+
+def test_what_is_at_hand_is_that_of_the_version() -> None:
+    memory = Memory()
+    assert memory.at_hand("a", 1) is None
+    memory.get("a", 1, lambda: b"x")
+    assert (memory.at_hand("a", 1), memory.at_hand("a", 2), memory.at_hand("b", 1)) == (b"x", None, None)

@@ -116,6 +116,31 @@ def test_a_reader_sees_one_snapshot_and_cannot_write(database: Database) -> None
     assert _kinds(database) == {"new"}
 
 
+def test_a_revision_is_told_at_once_as_it_was_committed_last(database: Database) -> None:
+    def rise(session: Session) -> int | None:
+        session.get_one(Run, "r1").revision += 1
+        session.flush()
+        return database.revision_at_once("r1")
+
+    database.write(lambda session: session.add(_run("r1")))
+    first, second = (0, 1) if database.is_sqlite else (None, None)
+    assert database.revision_at_once("r1") == first
+    assert database.write(rise) == first
+    assert database.revision_at_once("r1") == second
+    assert database.revision_at_once("nobody") is None
+
+
+def test_what_cannot_be_told_at_once_is_left_to_the_usual_way(tmp_path: Path) -> None:
+    file = tmp_path / "gyrostat.sqlite"
+    database = Database(f"sqlite:///{file}")
+    assert database.revision_at_once("r1") is None, "no tables yet"
+    database.migrate()
+    database.write(lambda session: session.add(_run("r1")))
+    assert database.revision_at_once("r1") == 0
+    database.close()
+    assert [each.name for each in tmp_path.iterdir()] == [file.name], "nobody holds it open"
+
+
 def test_writers_that_wait_share_one_commit(sqlite_database: Database) -> None:
     commits = []
     writer = sqlite_database._writer

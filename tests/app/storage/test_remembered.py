@@ -1,7 +1,10 @@
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from app.series import Rows, Series
 from app.storage.blocks import LevelBlock
@@ -99,6 +102,46 @@ def test_a_chart_is_made_at_the_second_look_and_kept() -> None:
     assert _looks(charts, "one", 2, chart) == [None, chart]
     assert _looks(charts, "one", 2) == [chart, chart]
     assert _looks(charts, "another", 1) == [None]
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_many_that_look_at_once_wait_for_one_chart(can: bool) -> None:
+    charts, chart, made = Charts(), _chart(), []
+    begun, go = threading.Event(), threading.Event()
+
+    def make() -> Series | None:
+        made.append(None)
+        begun.set()
+        assert go.wait(20)
+        return chart if can else None
+
+    assert charts.get("one", make) is None
+    with ThreadPoolExecutor(9) as threads:
+        second = threads.submit(charts.get, "one", make)
+        assert begun.wait(20)
+        others = [threads.submit(charts.get, "one", make) for _ in range(8)]
+        go.set()
+        assert [each.result(20) for each in (second, *others)] == [chart if can else None] * 9
+    assert len(made) == 1
+
+
+def test_who_waits_for_a_chart_that_fails_goes_its_own_way() -> None:
+    charts, begun, go = Charts(), threading.Event(), threading.Event()
+
+    def make() -> Series | None:
+        begun.set()
+        assert go.wait(20)
+        raise KeyError
+
+    assert charts.get("one", make) is None
+    with ThreadPoolExecutor(2) as threads:
+        second = threads.submit(charts.get, "one", make)
+        assert begun.wait(20)
+        third = threads.submit(charts.get, "one", make)
+        go.set()
+        assert third.result(20) is None
+        with pytest.raises(KeyError):
+            second.result(20)
 
 
 def test_a_chart_that_cannot_be_made_is_not_tried_again() -> None:
