@@ -201,6 +201,8 @@ def _pack_words(plane: npt.NDArray[Any]) -> bytes:
 
 def _unpack_words(frame: bytes, rows: int, width: int, columns: Columns | None = None) -> npt.NDArray[np.uint32]:
     shuffled = _decompressed(frame, rows * width, 4).reshape(4, width, rows)
+    if not shuffled.any():  # as counts of what is not finite mostly are
+        return np.zeros((rows, width if columns is None else len(columns)), dtype=np.uint32)
     change = _words(shuffled if columns is None else shuffled[:, columns]).view("<u4").reshape(-1, rows)
     sign = change & np.uint32(1)
     np.negative(sign, out=sign)
