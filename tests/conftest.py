@@ -74,6 +74,14 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
+def either(database_url: str) -> Iterator[Database]:
+    """The same, where `database` is one kind alone for most tests of a file."""
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
 def sqlite_database(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
     """A fresh, migrated SQLite database, for tests where the kind of database makes no difference."""
     file = tmp_path / "only.sqlite"

@@ -1,7 +1,5 @@
 """Alerts of runs: what the detectors' changes become in the database, and what people do with them."""
 
-import base64
-import binascii
 import dataclasses
 import json
 import logging
@@ -14,8 +12,9 @@ from typing import Any
 from app.alerts import rules as alert_rules
 from app.alerts.engine import Engine, forgetting
 from app.alerts.model import AlertChange, Evidence, FrameView, RuleFailure, RunContext
-from app.errors import Conflict, Invalid, NotFound
+from app.errors import Conflict, NotFound
 from app.services.alert_view import AlertDetail, AlertView, detail, spelled, view
+from app.services.cursors import cursor_of, place_of
 from app.services.notify import outbox
 from app.services.run_view import Page
 from app.storage import alerts as alert_repository
@@ -320,17 +319,15 @@ def _several(given: str | Collection[str] | None) -> Collection[str]:
 
 
 def _cursor(alert: Alert) -> str:
-    return base64.urlsafe_b64encode(json.dumps([alert.opened_at.isoformat(), alert.id]).encode()).decode()
+    return cursor_of([alert.opened_at.isoformat(), alert.id])
 
 
 def _place(cursor: str) -> tuple[datetime, str]:
-    try:
-        text, alert_id = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
+    def checked(place: Any) -> tuple[datetime, str]:
+        text, alert_id = place
         at = datetime.fromisoformat(text)
         if at.tzinfo is None or not isinstance(alert_id, str):
             raise ValueError("it belongs to another list")
-    except (ValueError, TypeError, AttributeError, binascii.Error) as error:
-        mend = "send the `next` of the last page, or no cursor"
-        problem = Problem(path="query.cursor", value=cursor[:100], message="is no cursor of this list", mend=mend)
-        raise Invalid("the cursor cannot be used", problems=[problem]) from error
-    return at, alert_id
+        return at, alert_id
+
+    return place_of(cursor, checked)

@@ -1,7 +1,5 @@
 """Channels: where alerts are told, and which; trying one; what came of what was told."""
 
-import base64
-import binascii
 import secrets
 from collections.abc import Callable
 from datetime import datetime
@@ -12,13 +10,14 @@ from pydantic import SecretStr
 from app.alerts.base import DETECTORS
 from app.errors import Conflict, Invalid, NotFound
 from app.services.channel_view import ChannelPatch, ChannelRequest, ChannelView, DeliveryView, NewChannel
+from app.services.cursors import cursor_of, place_of
 from app.services.notify import messages, outbox
 from app.services.notify.courier import Courier
 from app.services.notify.notifier import Notifier
 from app.services.notify.outbox import Task
 from app.services.notify.targets import (
-    AppriseTarget,
     EmailTarget,
+    Target,
     WebhookTarget,
     key_of,
     new_secret,
@@ -37,7 +36,7 @@ MAX_CHANNELS = 32
 MAX_PAGE = outbox.KEPT
 
 
-def prepared(request: ChannelRequest, courier: Courier) -> WebhookTarget | EmailTarget | AppriseTarget:
+def prepared(request: ChannelRequest, courier: Courier) -> Target:
     """The new channel's target, checked and with a secret; it asks for addresses, so no transaction may wait for it.
 
     Raises:
@@ -47,9 +46,7 @@ def prepared(request: ChannelRequest, courier: Courier) -> WebhookTarget | Email
     return _checked(_with_secret(request.target, None), courier)
 
 
-def create(
-    session: Session, request: ChannelRequest, target: WebhookTarget | EmailTarget | AppriseTarget, now: datetime
-) -> NewChannel:
+def create(session: Session, request: ChannelRequest, target: Target, now: datetime) -> NewChannel:
     """Makes a channel of what was `prepared`.
 
     Raises:
@@ -163,17 +160,15 @@ def deliveries(session: Session, channel_id: str, *, cursor: str | None, limit: 
         NotFound: there is no such channel. Invalid: the cursor is none.
     """
     _found(session, channel_id)
-    before = None if cursor is None else _place(cursor)
+    before = None if cursor is None else place_of(cursor, _number)
     rows = channel_repository.newest(session, channel_id, before=before, limit=limit + 1)
     following = None
     if len(rows) > limit:
-        following = base64.urlsafe_b64encode(str(rows[limit - 1].number).encode()).decode()
+        following = cursor_of(rows[limit - 1].number)
     return Page[DeliveryView](items=[_delivery(row) for row in rows[:limit]], next=following)
 
 
-def _with_secret(
-    target: WebhookTarget | EmailTarget | AppriseTarget, before: WebhookTarget | EmailTarget | AppriseTarget | None
-) -> WebhookTarget | EmailTarget | AppriseTarget:
+def _with_secret(target: Target, before: Target | None) -> Target:
     """The target with the secrets that it does not give itself."""
     if before is not None and before.kind != target.kind:
         raise Conflict(f"the channel is of the kind {before.kind} and stays so; make another for {target.kind}")
@@ -205,9 +200,7 @@ def _with_secret(
     return target
 
 
-def _checked(
-    target: WebhookTarget | EmailTarget | AppriseTarget, courier: Courier
-) -> WebhookTarget | EmailTarget | AppriseTarget:
+def _checked(target: Target, courier: Courier) -> Target:
     courier.check(target)
     return target
 
@@ -254,10 +247,8 @@ def _delivery(row: Delivery) -> DeliveryView:
     )
 
 
-def _place(cursor: str) -> int:
-    try:
-        return int(base64.urlsafe_b64decode(cursor.encode("ascii")))
-    except (ValueError, binascii.Error) as error:
-        mend = "send the `next` of the last page, or no cursor"
-        problem = Problem(path="query.cursor", value=cursor[:100], message="is no cursor of this list", mend=mend)
-        raise Invalid("the cursor cannot be used", problems=[problem]) from error
+def _number(place: Any) -> int:
+    # as many as the databases count to
+    if type(place) is not int or not 0 <= place < 2**63:
+        raise ValueError("it belongs to another list")
+    return place

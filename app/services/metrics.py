@@ -253,8 +253,7 @@ def query(
         NotFound: no such run, or none of them has the metric.
         Invalid: all of them together are more than `MAX_VALUES` values.
     """
-    for run_id in runs:
-        _check_run(session, run_id)
+    revisions = {run_id: revision(session, run_id) for run_id in runs}
     asked = Asked(None, None, None, points, AGGREGATES, MAX_VALUES)
     asked.check()
     answers: list[tuple[str, Series]] = []
@@ -269,7 +268,7 @@ def query(
             if readable is None:
                 continue
             part = asked._replace(max_values=left)
-            found = _at_hand(session, run_id, metric, part) or _read(session, run_id, readable, part)
+            found = _at_hand(session, run_id, metric, part, revisions[run_id]) or _read(session, run_id, readable, part)
             left -= found.values.size
             answers.append((run_id, found))
     return answers

@@ -1,8 +1,5 @@
 """Starts, lists, changes, forks and deletes runs."""
 
-import base64
-import binascii
-import json
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,6 +9,7 @@ from typing import Any
 from app.errors import Conflict, Invalid, NotFound
 from app.services import alerting, lifecycle
 from app.services.controls import control, held, pause, resume, stop
+from app.services.cursors import cursor_of, place_of
 from app.services.run_requests import ForkRequest, PatchRequest, RunRequest, ValidateRequest
 from app.services.run_view import Page, RunView, view, views
 from app.storage import runs as run_repository
@@ -368,17 +366,15 @@ def _several(given: str | Collection[str] | None) -> Collection[str]:
 def _cursor(run: Run, order: str) -> str:
     value = getattr(run, order.removeprefix("-"))
     text = value.isoformat() if isinstance(value, datetime) else value
-    return base64.urlsafe_b64encode(json.dumps([order, text, run.id]).encode()).decode()
+    return cursor_of([order, text, run.id])
 
 
 def _place(cursor: str, order: str) -> tuple[Any, str]:
-    try:
-        of_order, text, run_id = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
+    def checked(place: Any) -> tuple[Any, str]:
+        of_order, text, run_id = place
         value = datetime.fromisoformat(text) if of_order.endswith("_at") else str(text)
         if of_order != order or not isinstance(run_id, str) or (isinstance(value, datetime) and value.tzinfo is None):
             raise ValueError("it belongs to another list")
-    except (ValueError, TypeError, AttributeError, binascii.Error) as error:
-        mend = "send the `next` of the last page with the same order, or no cursor"
-        problem = Problem(path="query.cursor", value=cursor[:100], message="is no cursor of this list", mend=mend)
-        raise Invalid("the cursor cannot be used", problems=[problem]) from error
-    return value, run_id
+        return value, run_id
+
+    return place_of(cursor, checked, sent="send the `next` of the last page with the same order")

@@ -44,6 +44,21 @@ class Hook:
 
 
 @contextmanager
+def _serving(server: socketserver.TCPServer, tls: bool) -> Iterator[int]:
+    """The port at which the server answers until the end of the block."""
+    if tls:
+        server.socket = server_tls().wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+@contextmanager
 def web_server(*, tls: bool = False, address: str = "127.0.0.1") -> Iterator[Hook]:
     """A web server until the end of the block."""
     hook = Hook()
@@ -69,18 +84,8 @@ def web_server(*, tls: bool = False, address: str = "127.0.0.1") -> Iterator[Hoo
         def handle_error(self, *_: object) -> None:
             """Says nothing of clients that went away."""
 
-    server = Server((address, 0), Handler)
-    if tls:
-        server.socket = server_tls().wrap_socket(server.socket, server_side=True)
-    hook.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with _serving(Server((address, 0), Handler), tls) as hook.port:
         yield hook
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
 
 
 def server_tls() -> ssl.SSLContext:
@@ -174,15 +179,5 @@ def mail_server(*, tls: bool = False, starttls: bool = False) -> Iterator[Mailbo
         def handle_error(self, *_: object) -> None:
             """Says nothing of clients that went away."""
 
-    server = Server(("127.0.0.1", 0), Handler)
-    if tls:
-        server.socket = server_tls().wrap_socket(server.socket, server_side=True)
-    box.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with _serving(Server(("127.0.0.1", 0), Handler), tls) as box.port:
         yield box
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)

@@ -101,6 +101,24 @@
     act(form, event.submitter, form.dataset.method || "POST", form.dataset.send, body);
   });
 
+  /** Fills a place with a secret and what it is; it is selected, to be copied. */
+  function showOnce(place, told, secret) {
+    const notice = document.createElement("div");
+    notice.className = "notice";
+    notice.dataset.tone = "ok";
+    const words = document.createElement("div");
+    const sentence = document.createElement("p");
+    sentence.textContent = `${told} It is shown this once; copy it now.`;
+    const text = document.createElement("code");
+    text.className = "token";
+    text.textContent = secret;
+    words.append(sentence, text);
+    notice.append(words);
+    place.replaceChildren(notice);
+    getSelection().selectAllChildren(text);
+  }
+
   window.gyrostatSend = send;
+  window.gyrostatShowOnce = showOnce;
   window.gyrostatSay = say;
 })();

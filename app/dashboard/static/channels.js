@@ -23,19 +23,8 @@
   function show(channel) {
     made.replaceChildren();
     if (!channel.secret) return;
-    const notice = document.createElement("div");
-    notice.className = "notice";
-    notice.dataset.tone = "ok";
-    const text = document.createElement("div");
-    const told = document.createElement("p");
-    told.textContent = `Messages of ${channel.name} are signed with this secret, by which its receiver knows them. It is shown this once; copy it now.`;
-    const secret = document.createElement("code");
-    secret.className = "token";
-    secret.textContent = channel.secret;
-    text.append(told, secret);
-    notice.append(text);
-    made.append(notice);
-    getSelection().selectAllChildren(secret);
+    const told = `Messages of ${channel.name} are signed with this secret, by which its receiver knows them.`;
+    gyrostatShowOnce(made, told, channel.secret);
   }
 
   async function refresh() {

@@ -10,7 +10,7 @@ from app.errors import Conflict, Invalid
 from app.services.notify import mail, messages, through_apprise, webhook
 from app.services.notify.addresses import AddressGuard, NotAllowed, Refused, Resolver, Unresolved, system_addresses
 from app.services.notify.outbox import Outcome, Task
-from app.services.notify.targets import AppriseTarget, EmailTarget, WebhookTarget
+from app.services.notify.targets import EmailTarget, Target, WebhookTarget
 from app.settings import AppSettings
 from gyrostat.spec.checks import Problem
 
@@ -37,7 +37,7 @@ class Courier:
     def _tls(self) -> ssl.SSLContext:
         return self._given_tls or httpx.create_ssl_context()
 
-    def check(self, target: WebhookTarget | EmailTarget | AppriseTarget) -> None:
+    def check(self, target: Target) -> None:
         """Whether it may be sent to, as things are now.
 
         Raises:

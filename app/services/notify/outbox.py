@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from app.services.notify import messages
 from app.services.notify.messages import Event, rank
-from app.services.notify.targets import AppriseTarget, EmailTarget, WebhookTarget, restored
+from app.services.notify.targets import Target, restored
 from app.storage import channels as channel_repository
 from app.storage.channel_tables import Channel, Delivery
 from app.storage.database import Session
@@ -49,7 +49,7 @@ class Task:
 
     id: str
     channel: str
-    target: WebhookTarget | EmailTarget | AppriseTarget
+    target: Target
     message: Mapping[str, Any]
     number: int | None = None
     held_until: datetime | None = None

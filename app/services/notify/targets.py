@@ -95,7 +95,7 @@ class AppriseTarget(Body):
 Target = Annotated[WebhookTarget | EmailTarget | AppriseTarget, Field(discriminator="kind")]
 Kind = Literal["webhook", "email", "apprise"]
 
-_TARGETS: TypeAdapter[WebhookTarget | EmailTarget | AppriseTarget] = TypeAdapter(Target)
+_TARGETS: TypeAdapter[Target] = TypeAdapter(Target)
 
 
 class WebhookShown(View):
@@ -140,17 +140,17 @@ class AppriseShown(View):
 TargetShown = Annotated[WebhookShown | EmailShown | AppriseShown, Field(discriminator="kind")]
 
 
-def stored(target: WebhookTarget | EmailTarget | AppriseTarget) -> dict[str, Any]:
+def stored(target: Target) -> dict[str, Any]:
     """As it is kept in the database, secrets included: they must be sent, so no digest of them would do."""
     return {name: _revealed(value) for name, value in target.model_dump().items()}
 
 
-def restored(document: Mapping[str, Any]) -> WebhookTarget | EmailTarget | AppriseTarget:
+def restored(document: Mapping[str, Any]) -> Target:
     """From what is kept in the database."""
     return _TARGETS.validate_python(dict(document))
 
 
-def shown(target: WebhookTarget | EmailTarget | AppriseTarget) -> WebhookShown | EmailShown | AppriseShown:
+def shown(target: Target) -> WebhookShown | EmailShown | AppriseShown:
     """What anybody may see of it."""
     if isinstance(target, WebhookTarget):
         return WebhookShown(kind="webhook", url=_without_path(target.url))

@@ -251,6 +251,11 @@ def test_trying_a_channel_sends_now_and_tells_what_came_of_it(client: httpx.Clie
     rest = client.get(f"{path}/deliveries", params={"limit": 2, "cursor": page["next"]}).json()
     assert rest == {"items": [told], "next": None}
     assert client.get(path).json()["last"] == gone
+    for number in ("9" * 30, "-1", "1.5", "true", '"1"', "[" * 60):
+        made_up = base64.urlsafe_b64encode(number.encode()).decode()
+        assert refusal(client.get(f"{path}/deliveries", params={"cursor": made_up})) == [
+            ("query.cursor", "is no cursor of this list")
+        ]
     assert refusal(client.get(f"{path}/deliveries", params={"cursor": "ü"})) == [
         ("query.cursor", "is no cursor of this list")
     ]

@@ -1,7 +1,5 @@
 """Alerts in the database: opened with the frames that show them, seen, resolved and muted by people."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -26,14 +24,6 @@ from tests.app.measured import NOW, Sender
 def database(sqlite_database: Database) -> Database:
     """Where the kind of database makes no difference."""
     return sqlite_database
-
-
-@pytest.fixture
-def either(database_url: str) -> Iterator[Database]:
-    """Once of each kind."""
-    opened = Database(database_url)
-    yield opened
-    opened.close()
 
 
 def test_frames_open_update_and_resolve_an_alert_in_their_own_transaction(either: Database) -> None:

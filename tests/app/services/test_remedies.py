@@ -1,6 +1,5 @@
 """Applying remedies to forks and to running trainings, and judging what came of it."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,14 +19,6 @@ from tests.app.measured import Sender
 def database(sqlite_database: Database) -> Database:
     """Where the kind of database makes no difference."""
     return sqlite_database
-
-
-@pytest.fixture
-def either(database_url: str) -> Iterator[Database]:
-    """Once of each kind."""
-    opened = Database(database_url)
-    yield opened
-    opened.close()
 
 
 def apply(database: Database, alert_id: str, number: int = 0, mode: remedies.Mode = "fork") -> Applied:

@@ -1,7 +1,5 @@
 """Rules for all runs, and what a rule would have said of a stored one."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -20,14 +18,6 @@ from tests.app.control import at
 def database(sqlite_database: Database) -> Database:
     """Where the kind of database makes no difference."""
     return sqlite_database
-
-
-@pytest.fixture
-def either(database_url: str) -> Iterator[Database]:
-    """Once of each kind."""
-    opened = Database(database_url)
-    yield opened
-    opened.close()
 
 
 def put(database: Database, **overrides: RuleOverride) -> list[rules.RuleView]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -24,13 +24,6 @@ from tests.end_to_end.service import eventually
 
 def fixed(now: datetime = START) -> Callable[[], datetime]:
     return lambda: now
-
-
-@pytest.fixture
-def either(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url)
-    yield opened
-    opened.close()
 
 
 def send_all(notifier: Notifier) -> None:

@@ -1,6 +1,5 @@
 """What waits to be told: written with the alert, taken by one, tried again, summed up, given up, forgotten."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,13 +31,6 @@ GONE = Outcome(passed=False, status=410, error="it answers 410")
 @pytest.fixture
 def database(sqlite_database: Database) -> Database:
     return sqlite_database
-
-
-@pytest.fixture
-def either(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url)
-    yield opened
-    opened.close()
 
 
 def fill(database: Database, channel_id: str, count: int, *, severity: str = "warning", second: float = 0) -> None:
