@@ -56,6 +56,7 @@ def figure(session: Session, run_id: str, slug: str, asked: Request, marks: tupl
             to_step=asked.last,
             points=min(points, max(MIN_POINTS, MAX_VALUES // measured[metric].width)),
             aggregate=aggregate,
+            at_revision=run.revision,
         )
         for metric in panel.metrics
         if metric in measured
