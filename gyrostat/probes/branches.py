@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from gyrostat.probes.base import Need, Probe, Readings
-from gyrostat.probes.moments import moments_of
 from gyrostat.probes.network import Network
+from gyrostat.probes.norms import norms
 from gyrostat.spec.probes import BranchesProbe
-
-_SQUARES = 1
 
 
 class Branches(Probe):
@@ -36,7 +34,7 @@ class Branches(Probe):
         branch, trunk = self.network.joins[leaf].summands(*arguments, **named)  # type: ignore[operator]
         if branch.numel() == 0 or trunk.numel() == 0:
             return
-        squares = moments_of([branch.detach(), trunk.detach()], branch.device)[:, _SQUARES]
+        squares = norms([branch, trunk], branch.device).square()
         self._squares[leaf] = self._squares[leaf] + squares if leaf in self._squares else squares
         before = self._counts.get(leaf, (0, 0))
         self._counts[leaf] = (before[0] + branch.numel(), before[1] + trunk.numel())

@@ -36,6 +36,8 @@ AT_LEAST = 20
 ALLOWANCE = 1.0
 """Seconds that probes may take beyond their budget, once in a training."""
 
+_STAGES = ("begin", "after_backward", "after_clip", "after_update")
+
 _TRACEBACK_CHARACTERS = 20_000
 
 
@@ -122,6 +124,8 @@ class ProbeSession:
         self._tighten = 0
         self._step = 0
         self._due: list[Probe] = []
+        self._planned: list[Probe] = []
+        self._acting: dict[str, list[Probe]] = {}
         self._recorded: frozenset[str] = frozenset()
         self._following: dict[str, bool] = {}
         self._readings: dict[str, Value] = {}
@@ -160,8 +164,10 @@ class ProbeSession:
             self._due = [self._probes[name] for name in (*due.sent, *due.recorded)]
             if not self._due:
                 return
+            if self._due != self._planned:
+                self._plan()
             with self._ungraded:
-                for probe in [probe for probe in self._due if probe.acts("begin")]:
+                for probe in self._acting["begin"]:
                     self._ask(probe, probe.begin)
             self._hooks.attach(self._due)
 
@@ -299,10 +305,15 @@ class ProbeSession:
             self._sink.event("log", self._step, {"level": "warning", "message": str(incident)})
 
     def _ask_all(self, stage: str) -> None:
-        if acting := [probe for probe in self._due if probe.acts(stage)]:
+        if self._due and (acting := self._acting[stage]):
             with self._clock, self._ungraded:
                 for probe in acting:
                     self._ask(probe, getattr(probe, stage))
+
+    def _plan(self) -> None:
+        """Who acts at which stage of the step: the same at most steps."""
+        self._planned = list(self._due)
+        self._acting = {stage: [probe for probe in self._due if probe.acts(stage)] for stage in _STAGES}
 
     def _ask(self, probe: Probe, measure: Callable[[], Readings | None], *, kept: bool | None = None) -> None:
         """Calls a stage of a probe, counts its time, and switches it off where it raises.
@@ -329,6 +340,7 @@ class ProbeSession:
         name = probe.settings.name
         self._probes.pop(name, None)
         self._due = [other for other in self._due if other is not probe]
+        self._plan()
         self._hooks.drop(probe)
         self._schedule.drop(name)
         self._costs.pop(name, None)

@@ -1,7 +1,9 @@
 """How large the gradients are that reach each module's output."""
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from gyrostat.probes.moments import KINDS, NARROW, flattened, moments
 from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network, index
 from gyrostat.spec.probes import SignalsProbe
+from gyrostat.wire.values import ABSENT_BITS, Float32Array
 
 _ROWS = 4096
 _UNDERFLOW, _OVERFLOW = 1e-15, 1e18
@@ -58,15 +61,23 @@ class Signals(Probe):
         reached = [leaf for leaf, count in enumerate(self._counts) if count]
         if not reached:
             return {}
-        device = self.network.device
+        device, scale = self.network.device, self.network.signal_scale()
+        if device.type == "cpu" and self._there is None:
+            return {"activation.gradient_rms": self._of_host(reached, float(scale))}
         wide = torch.float32 if device.type == "mps" else torch.float64
         squares = torch.tensor([self._host[leaf] for leaf in reached], dtype=wide)
         counts = torch.tensor([self._counts[leaf] for leaf in reached], dtype=wide)
         mean = (squares / counts).to(device, non_blocking=True)
         if self._there is not None:
             mean = mean + self._there[index(reached, device)] / counts.to(device, non_blocking=True)
-        rms = mean.sqrt() / self.network.signal_scale()
-        return {"activation.gradient_rms": self.network.spread(rms, reached, len(self._counts))}
+        return {"activation.gradient_rms": self.network.spread(mean.sqrt() / scale, reached, len(self._counts))}
+
+    def _of_host(self, reached: list[int], scale: float) -> Float32Array:
+        """In plain numbers: so soon after a backward pass a handful of torch's operations takes as long as all else."""
+        values: Float32Array = np.full(len(self._counts), ABSENT_BITS).view(np.float32)
+        with np.errstate(over="ignore"):
+            values[reached] = [math.sqrt(self._host[leaf] / self._counts[leaf]) / scale for leaf in reached]
+        return values
 
     def _add_up(self) -> None:
         if not self._rows:
