@@ -1,7 +1,9 @@
 """How large the gradients are that reach each parameter."""
 
 import ctypes
+from array import array
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from gyrostat.probes.base import Probe, Readings, Value
 from gyrostat.probes.magnitudes import at_hand, magnitudes
-from gyrostat.probes.moments import KINDS
+from gyrostat.probes.moments import formats
 from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network, absent, index, quotient
 from gyrostat.probes.norms import global_norm, norms
@@ -29,6 +31,8 @@ _OF_PARAMETERS = (
 )
 
 _ABSENT = int(ABSENT_BITS)
+
+_kind = attrgetter("dtype", "layout", "is_cpu")
 
 
 class Gradients(Probe):
@@ -60,8 +64,8 @@ class Gradients(Probe):
         if known is None:
             sizes = norms([self._parameters[at] for at in held], network.device)
         else:
-            sizes = known if len(held) == len(known) else known[index(held, network.device)]
-        if (library := kernels.library) is not None and self._here and all(map(at_hand, gradients)):
+            sizes = known if len(held) == len(self._parameters) else known[index(held, network.device)]
+        if (library := kernels.library) is not None and self._here and self._table.takes(gradients):
             return self._readings(*self._table.filled(gradients, sizes.contiguous(), library))
         found = magnitudes(gradients, network.device)
         columns = (found.norms, found.largest, found.nonfinite, found.zero_fraction, quotient(found.norms, sizes))
@@ -86,48 +90,58 @@ class Gradients(Probe):
 
 
 class _Table:
-    """What the kernel tells of all gradients in one call: cold small operations cost more than what they compute."""
+    """What the kernel tells of all gradients in one call: cold small operations cost more than what they compute.
+
+    What it tells holds until the next call, by which the step's frame is made up.
+    """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self._width = len(parameters)
-        self._values = np.empty(5 * self._width + 2, dtype=np.float32)
-        self._rows = np.empty((self._width, 4))
-        self._addresses = self._rows.ctypes.data, self._values.ctypes.data
+        self._width = width = len(parameters)
+        values = np.empty(5 * width + 2, dtype=np.float32)
+        self._columns = [values[at : at + width] for at in range(0, 5 * width, width)]
+        self._norm, self._slope = values[-2:-1], values[-1:]
+        self._rows = np.empty((width, 4))
+        self._addresses = self._rows.ctypes.data, values.ctypes.data
         self.hold([], [])
 
     def hold(self, held: Sequence[int], layers: Sequence[tuple[int, int]]) -> None:
         """The parameters at these places have gradients; `layers`: depths of some of them, and which ones these are."""
-        count, self._slopes = len(held), bool(layers)
+        self._slopes = bool(layers)
         depths, rows = zip(*layers, strict=True) if layers else ((), ())
-        self._pointers, self._lengths, self._formats = (
-            ctypes.c_void_p * count,
-            ctypes.c_int64 * count,
-            ctypes.c_int32 * count,
-        )
-        self._places = (ctypes.c_int64 * count)(*held)
+        self._places = (ctypes.c_int64 * len(held))(*held)
         self._layers = (
             len(layers),
             (ctypes.c_int64 * len(layers))(*rows),
             (ctypes.c_double * len(layers))(*depths),
         )
+        self._lengths: list[int] = []
+        self._kinds: list[Any] = []
+        self._forms = (ctypes.c_int64 * 0)(), formats([])
+
+    def takes(self, gradients: Sequence[Tensor]) -> bool:
+        """Whether the kernel reads them as they are; they are nearly always of the kinds that the last ones were."""
+        lengths, kinds = list(map(Tensor.numel, gradients)), list(map(_kind, gradients))
+        if kinds == self._kinds and lengths == self._lengths:
+            return all(map(Tensor.is_contiguous, gradients))
+        if not all(map(at_hand, gradients)):
+            return False
+        self._lengths, self._kinds = lengths, kinds
+        self._forms = (ctypes.c_int64 * len(lengths))(*lengths), formats(gradients)
+        return True
 
     def filled(
         self, gradients: Sequence[Tensor], sizes: Tensor, library: ctypes.CDLL
-    ) -> tuple[Sequence[Float32Array], float, Float32Array | None]:
+    ) -> tuple[Sequence[Float32Array], Float32Array, Float32Array | None]:
         """The columns of `_OF_PARAMETERS`, the norm of all, and the slope over depth, where there is one.
 
-        `sizes`: (n,) float64, the norms of the weights.
+        `gradients` are some that it takes; `sizes`: (n,) float64, the norms of the weights.
         """
-        width, pointers = self._width, self._pointers(*[gradient.data_ptr() for gradient in gradients])
-        lengths = self._lengths(*[gradient.numel() for gradient in gradients])
-        formats = self._formats(*[KINDS[gradient.dtype] for gradient in gradients])
+        addresses = array("q", map(Tensor.data_ptr, gradients))
         library.gyrostat_gradients(
-            len(gradients), pointers, lengths, formats, sizes.data_ptr(), self._places, width, *self._layers,
-            _ABSENT, *self._addresses,
+            len(gradients), addresses.buffer_info()[0], *self._forms, sizes.data_ptr(), self._places, self._width,
+            *self._layers, _ABSENT, *self._addresses,
         )  # fmt: skip
-        values = self._values.copy()
-        columns = [values[at : at + width] for at in range(0, 5 * width, width)]
-        return columns, float(values[-2]), values[-1:] if self._slopes else None
+        return self._columns, self._norm, self._slope if self._slopes else None
 
 
 def log_slope(depths: Tensor, sizes: Tensor) -> Tensor:

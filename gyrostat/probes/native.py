@@ -45,13 +45,15 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "gyrostat_medians": (None, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS),
     "gyrostat_magnitudes": (None, _COUNT, _ADDRESSES, _COUNTS, _FLAGS_OF_EACH, _ADDRESS),
     "gyrostat_gradients": (
-        None, _COUNT, _ADDRESSES, _COUNTS, _FLAGS_OF_EACH, _ADDRESS, _COUNTS, _COUNT, _COUNT, _COUNTS,
+        None, _COUNT, _ADDRESS, _COUNTS, _FLAGS_OF_EACH, _ADDRESS, _COUNTS, _COUNT, _COUNT, _COUNTS,
         ctypes.POINTER(ctypes.c_double), _BITS, _ADDRESS, _ADDRESS,
     ),
     "gyrostat_squares": (ctypes.c_double, _ADDRESS, _COUNT, _FLAG),
-    "gyrostat_sample": (None, _COUNT, _ADDRESSES, _COUNTS, _ADDRESS, _ADDRESS),
-    "gyrostat_ways": (None, _COUNT, _ADDRESSES, _COUNTS, _ADDRESS, _ADDRESS, _ADDRESS),
-    "gyrostat_alike": (_FLAG, _COUNT, _ADDRESSES, _COUNTS, _ADDRESS),
+    "gyrostat_sample": (None, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS),
+    "gyrostat_ways": (
+        None, _COUNT, _ADDRESS, _ADDRESS, ctypes.c_double, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS,
+    ),
+    "gyrostat_alike": (_FLAG, _COUNT, _ADDRESS, _ADDRESS),
     "gyrostat_updates": (None, _COUNT, _ADDRESS, _ADDRESS, _ADDRESS, _BITS, _ADDRESS, _ADDRESS),
 }  # fmt: skip
 """Of each function of the library, what it answers and what it takes."""

@@ -38,20 +38,56 @@ static Block read_block(const float *x, int64_t n) {
     return (Block){held_by_float32(top) ? (double)squares : wide_squares(x, n), top, zeros};
 }
 
+enum { STREAMS = 4, SHARE = BLOCK / STREAMS, MANY = 8 * BLOCK };
+
+/* Of `n` elements in each of four places, `apart` from each other: a processor gets more from memory in several streams. */
+static Block read_streams(const float *x, int64_t apart, int64_t n) {
+    const float *const y = x + apart, *const z = y + apart, *const w = z + apart;
+    float squares = 0;
+    int32_t top = 0, zeros = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t a = magnitude_bits(x[i]), b = magnitude_bits(y[i]), c = magnitude_bits(z[i]), d = magnitude_bits(w[i]);
+        const int32_t ab = a > b ? a : b, cd = c > d ? c : d, most = ab > cd ? ab : cd;
+        squares += x[i] * x[i] + y[i] * y[i] + z[i] * z[i] + w[i] * w[i];
+        top = most > top ? most : top;
+        zeros += (a == 0) + (b == 0) + (c == 0) + (d == 0);
+    }
+    if (held_by_float32(top))
+        return (Block){(double)squares, top, zeros};
+    return (Block){wide_squares(x, n) + wide_squares(y, n) + wide_squares(z, n) + wide_squares(w, n), top, zeros};
+}
+
+static double nonfinite_of(const float *x, int64_t n) {
+    int64_t found = 0;
+    for (int64_t i = 0; i < n; i++)
+        found += magnitude_bits(x[i]) >= INFINITE;
+    return (double)found;
+}
+
 /* A row is ‖x‖, max|x| (NaN where an element is), the number of zeros and that of elements that are not finite. */
 static void read_magnitudes(double *row, const void *data, int64_t n, int32_t kind) {
     float wide[BLOCK];
     int32_t top = 0;
-    for (int64_t at = 0; at < n; at += BLOCK) {
+    const int64_t apart = kind == FLOAT32 && n >= MANY ? n / STREAMS : 0;
+    for (int64_t at = 0; at < apart; at += SHARE) {
+        const int64_t length = apart - at < SHARE ? apart - at : SHARE;
+        const float *const x = (const float *)data + at;
+        const Block block = read_streams(x, apart, length);
+        row[0] += block.squares;
+        row[2] += block.zeros;
+        top = block.top > top ? block.top : top;
+        for (int64_t i = 0; block.top >= INFINITE && i < STREAMS; i++)
+            row[3] += nonfinite_of(x + i * apart, length);
+    }
+    for (int64_t at = STREAMS * apart; at < n; at += BLOCK) {
         const int64_t length = n - at < BLOCK ? n - at : BLOCK;
-        const float *x = opened(wide, data, at, length, kind);
+        const float *const x = opened(wide, data, at, length, kind);
         const Block block = read_block(x, length);
         row[0] += block.squares;
         row[2] += block.zeros;
         top = block.top > top ? block.top : top;
         if (block.top >= INFINITE)
-            for (int64_t i = 0; i < length; i++)
-                row[3] += magnitude_bits(x[i]) >= INFINITE;
+            row[3] += nonfinite_of(x, length);
     }
     row[0] = sqrt(row[0]);
     row[1] = from_bits((uint32_t)top);
@@ -148,58 +184,47 @@ double gyrostat_squares(const void *data, int64_t n, int32_t kind) {
     return sum;
 }
 
-enum { RUN = 16 };
+enum { RUN = 32, AHEAD = 8, LOOKS = 8 }; /* each look is a wait for memory */
 
-/* What gyrostat.probes.trail follows of a float32 array: `runs` of RUN elements, from each other by a `stride`; of small
-   arrays all, and no runs. */
+/* What gyrostat.probes.trail follows of the `n` float32 elements at an address: `runs` of RUN, from each other by a
+   `stride`, or all, and no runs. Copies begin at `place`. */
 typedef struct {
-    int64_t runs, stride, taken;
+    int64_t address, n, runs, stride, place;
 } Followed;
 
-static Followed followed(int64_t n) {
-    const int64_t runs = n / 1024 > 1024 ? n / 1024 : 1024;
-    return n <= 65536 ? (Followed){0, 0, n} : (Followed){runs, (n / runs - 1) | 1, runs * RUN};
+static const float *array(const Followed *of) {
+    return (const float *)(intptr_t)of->address;
 }
 
-/* Copies what is followed of arrays, one after the other, and tells their norms. */
-void gyrostat_sample(int64_t count, const void *const *arrays, const int64_t *lengths, float *elements, double *norms) {
-    for (int64_t i = 0; i < count; i++) {
-        const Followed of = followed(lengths[i]);
-        norms[i] = sqrt(gyrostat_squares(arrays[i], lengths[i], FLOAT32));
-        for (int64_t j = 0; j < of.runs; j++)
-            memcpy(elements + j * RUN, (const float *)arrays[i] + j * of.stride, RUN * sizeof *elements);
-        if (of.runs == 0)
-            memcpy(elements, arrays[i], (size_t)of.taken * sizeof *elements);
-        elements += of.taken;
+/* Copies what is followed of arrays, and tells their norms. */
+void gyrostat_sample(int64_t count, const Followed *of, float *elements, double *norms) {
+    for (int64_t i = 0; i < count; i++, of++) {
+        float *const copy = elements + of->place;
+        norms[i] = sqrt(gyrostat_squares(array(of), of->n, FLOAT32));
+        for (int64_t j = 0; j < of->runs; j++)
+            memcpy(copy + j * RUN, array(of) + j * of->stride, RUN * sizeof *copy);
+        if (of->runs == 0)
+            memcpy(copy, array(of), (size_t)of->n * sizeof *copy);
     }
 }
 
-/* Σ(x − old)² over some runs; `old` becomes x. */
-static double way_of_runs(const float *x, float *old, int64_t runs, int64_t stride) {
-    float lanes[RUN] = {0};
-    int32_t farthest[RUN] = {0}, far = 0;
-    double squares = 0;
-    for (int64_t i = 0; i < runs; i++)
+/* Σ(x − old)² and Σ(x² − old²) over the runs; `old` becomes x. */
+static void read_runs(double sums[2], const Followed *of, float *old) {
+    double ways = 0, gains = 0;
+    for (int64_t i = 0; i < of->runs; i++, old += RUN) {
+        const float *const x = array(of) + i * of->stride;
+        const float *const next = i + AHEAD < of->runs ? x + AHEAD * of->stride : x;
+        __builtin_prefetch(next);
+        __builtin_prefetch(next + RUN / 2);
         for (int32_t j = 0; j < RUN; j++) {
-            const float away = x[i * stride + j] - old[i * RUN + j];
-            const int32_t bits = magnitude_bits(away);
-            lanes[j] += away * away;
-            farthest[j] = bits > farthest[j] ? bits : farthest[j];
-        }
-    for (int32_t j = 0; j < RUN; j++) {
-        squares += (double)lanes[j];
-        far = farthest[j] > far ? farthest[j] : far;
-    }
-    if (!held_by_float32(far)) {
-        squares = 0;
-        for (int64_t i = 0; i < runs * RUN; i++) {
-            const double away = (double)x[i / RUN * stride + i % RUN] - (double)old[i];
-            squares += away * away;
+            const double now = (double)x[j], was = (double)old[j], away = now - was;
+            ways += away * away;
+            gains += away * (now + was);
+            old[j] = x[j];
         }
     }
-    for (int64_t i = 0; i < runs; i++)
-        memcpy(old + i * RUN, x + i * stride, RUN * sizeof *x);
-    return squares;
+    sums[0] = ways;
+    sums[1] = gains;
 }
 
 /* Σx² and Σ(x − old)² of a block, added to `sums`. */
@@ -225,51 +250,51 @@ static void read_way(double sums[2], const float *x, const float *old, int64_t n
     }
 }
 
-/* Of one array: Σx², and Σ(x − old)² of what is followed, which becomes what it is now; one pass over memory. */
-static void read_followed(double sums[2], const float *x, float *old, int64_t n) {
-    const Followed of = followed(n);
-    for (int64_t at = 0, run = 0, length; at < n; at += length) {
-        length = n - at < BLOCK ? n - at : BLOCK;
-        if (of.runs == 0) {
-            read_way(sums, x + at, old + at, length);
-            memcpy(old + at, x + at, (size_t)length * sizeof *x);
+/* Of arrays that are followed whole: norms, and those of the ways from `old`, which becomes what they are now. */
+static void read_whole(double *norm, double *way, const float *x, float *old, int64_t n) {
+    double sums[2] = {0, 0};
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        const int64_t length = n - at < BLOCK ? n - at : BLOCK;
+        read_way(sums, x + at, old + at, length);
+        memcpy(old + at, x + at, (size_t)length * sizeof *x);
+    }
+    *norm = sqrt(sums[0]);
+    *way = sqrt(sums[1]);
+}
+
+/* Norms of arrays, and of their ways from what the followed elements were, which become what they are now.
+
+   Of arrays that are followed by runs a norm is what it was `before` and what the runs gained; where it is `due`, is not
+   finite, or lies at the end of `paths` of more than a `limit` since all elements were read last, they are read. */
+void gyrostat_ways(int64_t count, const Followed *of, const int32_t *due, double limit, float *elements,
+                   const double *before, double *paths, double *norms, double *ways) {
+    for (int64_t i = 0; i < count; i++, of++) {
+        double sums[2];
+        if (of->runs == 0) {
+            read_whole(norms + i, ways + i, array(of), elements + of->place, of->n);
             continue;
         }
-        const int64_t until = (at + length + of.stride - 1) / of.stride, end = until < of.runs ? until : of.runs;
-        for (int64_t i = run; i < end; i++)
-            __builtin_prefetch(old + i * RUN, 1); /* is there when the block has been read */
-        sums[0] += read_block(x + at, length).squares;
-        sums[1] += way_of_runs(x + run * of.stride, old + run * RUN, end - run, of.stride);
-        run = end;
+        read_runs(sums, of, elements + of->place);
+        const double share = (double)of->n / (double)(of->runs * RUN);
+        ways[i] = sqrt(sums[0] * share);
+        norms[i] = sqrt(before[i] * before[i] + sums[1] * share);
+        paths[i] += ways[i] / before[i];
+        if (due[i] || !(paths[i] <= limit && norms[i] < (double)__builtin_inf())) {
+            norms[i] = sqrt(gyrostat_squares(array(of), of->n, FLOAT32));
+            paths[i] = 0;
+        }
     }
 }
-
-/* Norms of float32 arrays, and of their ways from what the followed elements were, which become what they are now. */
-void gyrostat_ways(int64_t count, const void *const *arrays, const int64_t *lengths, float *elements, double *norms,
-                   double *ways) {
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t taken = followed(lengths[i]).taken;
-        double sums[2] = {0, 0};
-        read_followed(sums, arrays[i], elements, lengths[i]);
-        norms[i] = sqrt(sums[0]);
-        ways[i] = taken > 0 ? sqrt(sums[1] * (double)lengths[i] / (double)taken) : 0;
-        elements += taken;
-    }
-}
-
-enum { LOOKS = 8 }; /* each is a wait for memory */
 
 /* Whether arrays hold, at places spread over what is followed of them, the very bits that they did. */
-int32_t gyrostat_alike(int64_t count, const void *const *arrays, const int64_t *lengths, const float *elements) {
+int32_t gyrostat_alike(int64_t count, const Followed *of, const float *elements) {
     int32_t different = 0;
-    for (int64_t i = 0; i < count; i++) {
-        const Followed of = followed(lengths[i]);
-        const float *const x = arrays[i];
-        for (int64_t j = 0; j < of.taken; j += of.taken / LOOKS + 1) {
-            const int64_t place = of.runs > 0 ? j / RUN * of.stride + j % RUN : j;
-            different |= bits_of(x[place]) != bits_of(elements[j]);
+    for (int64_t i = 0; i < count; i++, of++) {
+        const int64_t taken = of->runs > 0 ? of->runs * RUN : of->n;
+        for (int64_t j = 0; j < taken; j += taken / LOOKS + 1) {
+            const int64_t at = of->runs > 0 ? j / RUN * of->stride + j % RUN : j;
+            different |= bits_of(array(of)[at]) != bits_of(elements[of->place + j]);
         }
-        elements += of.taken;
     }
     return !different;
 }

@@ -1,6 +1,6 @@
 """How large the weights are, and how far each step moves them."""
 
-from collections.abc import Sequence
+from array import array
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from gyrostat.probes.base import Probe, Readings
 from gyrostat.probes.native import kernels
 from gyrostat.probes.network import Network, index, quotient
 from gyrostat.probes.norms import norms
-from gyrostat.probes.trail import Trail, Way
+from gyrostat.probes.trail import Trail
 from gyrostat.spec.probes import WeightsProbe
 from gyrostat.wire.values import ABSENT_BITS
 
@@ -35,8 +35,9 @@ class Weights(Probe):
         self._here = network.device.type == "cpu"
         self._trained: list[int] = []
         self._others: list[int] = []
-        self._told = np.empty((2, len(self._parameters)), dtype=np.float32)
-        self._addresses = self._told[0].ctypes.data, self._told[1].ctypes.data
+        # told anew at each step, whose frame is made up by then
+        self._norms, self._ratios = (np.empty(len(self._parameters), dtype=np.float32) for _ in range(2))
+        self._addresses = self._norms.ctypes.data, self._ratios.ctypes.data
 
     def begin(self) -> None:
         """Forgets a step that never ended."""
@@ -61,18 +62,25 @@ class Weights(Probe):
             sizes[index(self._others, network.device)] = frozen
             sizes[index(trained, network.device)] = way.now
         network.sizes.note(sizes, self._hold)
-        if not self._others and (library := kernels.library) is not None and self._here:
+        if self._others or not self._here:
+            ratio = quotient(way.moved, way.before)
+            if self._others:
+                ratio = network.spread(ratio, trained, len(self._all))
+            return {"weight.norm": sizes.to(torch.float32), "update.ratio": ratio}
+        if (library := kernels.library) is not None:
             columns = way.now.data_ptr(), way.moved.data_ptr(), way.before.data_ptr()
             library.gyrostat_updates(len(trained), *columns, _ABSENT, *self._addresses)
-            norm, ratio = self._told.copy()
-            return {"weight.norm": norm, "update.ratio": ratio}
-        return self._readings(way, trained, sizes)
+        else:
+            self._tell(*(column.tolist() for column in way))
+        return {"weight.norm": self._norms, "update.ratio": self._ratios}
 
-    def _readings(self, way: Way, trained: Sequence[int], sizes: torch.Tensor) -> Readings:
-        ratio = quotient(way.moved, way.before)
-        if self._others:
-            ratio = self.network.spread(ratio, trained, len(self._all))
-        return {"weight.norm": sizes.to(torch.float32), "update.ratio": ratio}
+    def _tell(self, now: list[float], moved: list[float], before: list[float]) -> None:
+        """Number by number: small operations on arrays cost more, so soon after a step."""
+        # what is too large for float32 becomes infinite in such arrays, without a warning
+        self._norms[:] = array("f", now)
+        self._ratios[:] = array("f", [way / size if size else 0.0 for way, size in zip(moved, before, strict=True)])
+        for at in [at for at, size in enumerate(before) if not size]:
+            self._ratios.view(np.uint32)[at] = _ABSENT
 
     def _hold(self) -> bool:
         """Whether parameters with a gradient are as the last step left them; not known of another optimizer's."""

@@ -4,7 +4,12 @@ from gyrostat.spec.metrics.base import UPDATED, Metric
 
 METRICS = (
     Metric(name="weight.norm", unit="1", axis="parameter", stage=UPDATED, log=True,
-           description="‖w‖₂ of each parameter, after the step."),
+           description="‖w‖₂ of each parameter, after the step. Of a float32 parameter of more than 65,536 elements on "
+                       "a CPU, where steps in a row are measured, ‖w‖₂² is what it was when all elements were last "
+                       "read and what the sample of `update.ratio` gained since: a standard error of 1.1e-4 of ‖w‖₂ or "
+                       "less where weights are about normal. All are read at a measured step that follows on one that "
+                       "was not, at least once in 16 steps, and where the ways since come to 1 % of ‖w‖₂ or the norm "
+                       "is not finite; until then, what changes in a few elements alone may not show."),
     Metric(name="weight.spectral_norm", unit="1", axis="matrix", stage=UPDATED, log=True,
            description="Largest singular value of each weight matrix after the step; of a convolution, of its kernel "
                        "reshaped to out x (in·k·k); of a parametrized weight, as its layer works with it.",

@@ -57,6 +57,17 @@ def test_what_is_not_finite_is_counted_and_seen() -> None:
     assert all(column.shape == (0,) for column in magnitudes([], CPU))
 
 
+@pytest.mark.parametrize("at", [0, 24_999, 25_000, 49_000, 60_000, 75_001, 99_999, 100_002])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e30, 1e-30])
+def test_one_element_shows_wherever_it_lies_in_a_large_gradient(at: int, value: float) -> None:
+    gradient = drawn(100_003, torch.float32) if value > 1 else torch.zeros(100_003)
+    gradient[at] = value
+    norm, largest, zeros, nonfinite = (float(column[0]) for column in magnitudes([gradient], CPU))
+    expected = reference(gradient)
+    np.testing.assert_allclose([norm, largest, nonfinite], [*expected[:2], expected[3]], rtol=1e-6)
+    assert zeros == pytest.approx(expected[2], abs=error_of_zeros(gradient))
+
+
 @pytest.mark.parametrize("number_format", [torch.float32, torch.float64, torch.bfloat16])
 def test_the_way_of_accelerators_finds_the_same(number_format: torch.dtype) -> None:
     broken = torch.tensor([1.0, torch.nan, -torch.inf, 0.0, 0.0], dtype=number_format)

@@ -56,7 +56,8 @@ def test_steps_in_a_row_and_steps_apart_are_numpys(dtype: torch.dtype) -> None:
 def test_ways_whose_squares_are_no_float32(scale: float) -> None:
     tensors, trail = weights(), Trail(CPU)
     scaled(tensors, scale)()
-    check(trail, tensors, scaled(tensors, 1.5))
+    for factor in (1.5, 1.002, 0.998):
+        check(trail, tensors, scaled(tensors, factor))
 
 
 def test_what_happens_between_two_steps_is_not_the_steps() -> None:
@@ -102,7 +103,7 @@ def test_what_is_not_finite_shows() -> None:
     [
         ((512, 512), lambda g, t: torch.randn(t.shape, generator=g), 0.0055),
         ((300, 700), lambda g, t: torch.randn(t.shape, generator=g) ** 3, 0.027),  # kurtosis 46
-        ((4096, 64), lambda g, t: torch.randn(t.shape, generator=g) * (torch.rand(4096, 1, generator=g) < 0.25), 0.025),
+        ((4096, 64), lambda g, t: torch.randn(t.shape, generator=g) * (torch.rand(4096, 1, generator=g) < 0.25), 0.035),
         ((4096, 1024), lambda g, t: torch.randn(t.shape, generator=g), 0.0028),
     ],
     ids=["normal", "heavy tails", "a quarter of the rows", "larger"],
@@ -110,7 +111,7 @@ def test_what_is_not_finite_shows() -> None:
 def test_the_way_of_a_large_tensor_is_told_within_its_error(
     shape: tuple[int, int], draw: Callable[[torch.Generator, Tensor], Tensor], error: float
 ) -> None:
-    """√((κ − 1)/16384)/2 where elements are independent; rows that stand still come in runs of the sample's 16."""
+    """√((κ − 1)/16384)/2 where elements are independent; rows that stand still come in runs of the sample's 32."""
     errors = []
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
@@ -122,8 +123,8 @@ def test_the_way_of_a_large_tensor_is_told_within_its_error(
             tensors["matrix"] += step
             found = trail.way()
             errors.append(float(found.moved[0] / step.double().norm()) - 1)
-            assert float(found.before[0]) == pytest.approx(float(before), rel=1e-5)
-            assert float(found.now[0]) == pytest.approx(float(tensors["matrix"].double().norm()), rel=1e-5)
+            assert float(found.before[0]) == pytest.approx(float(before), rel=1e-4)
+            assert float(found.now[0]) == pytest.approx(float(tensors["matrix"].double().norm()), rel=1e-4)
     assert 0.5 * error < np.sqrt(np.mean(np.square(errors))) < 1.3 * error
     assert np.abs(errors).max() < 4 * error
 
