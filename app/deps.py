@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Path, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
-from app.errors import NotFound
+from app.errors import Invalid, NotFound
 from app.guards.tokens import Caller, Tokens
 from app.services.events import Hub
 from app.services.memory import Memory
@@ -17,6 +18,8 @@ from app.services.telemetry import Telemetry
 from app.settings import AppSettings
 from app.storage import runs as run_repository
 from app.storage.database import Database
+from gyrostat.spec.checks import Problem
+from gyrostat.spec.parse import nearest
 from gyrostat.wire.scopes import SCOPES, Scope
 
 Clock = Callable[[], datetime]
@@ -117,6 +120,31 @@ async def _allowed(
     caller = await _caller(request)
     for scope in needed.scopes:
         caller.check(cast(Scope, scope))
+    if request.query_params and request.url.path.startswith("/v1/"):
+        _check_query(request)
+
+
+def _check_query(request: Request) -> None:
+    """A parameter that is misspelt would be left out without a word, and the answer be that of another question."""
+    known = sorted(_query_names(request.scope["route"].dependant))
+    told = f"known here: {', '.join(known)}" if known else "there are none here"
+    problems = [
+        Problem(
+            path=f"query.{name}",
+            value=value,
+            message="there is no such parameter",
+            mend=nearest(name, known, otherwise="remove it; ") + told,
+        )
+        for name, value in request.query_params.multi_items()
+        if name not in known
+    ]
+    if problems:
+        raise Invalid(f"unknown in the query: {', '.join(problem.path for problem in problems[:5])}", problems=problems)
+
+
+def _query_names(dependant: Dependant) -> set[str]:
+    own = {parameter.alias for parameter in dependant.query_params}
+    return own.union(*(map(_query_names, dependant.dependencies)))
 
 
 READ, INGEST, RUN, ADMIN = (Security(_allowed, scopes=[scope]) for scope in SCOPES)

@@ -127,14 +127,14 @@ def _mend(detail: Any, place: _Place, see: str) -> str:
         name = str(place.path[-1])
         if "spec" in known and name in RunSpec.model_fields:
             return f"put it into `spec`; known here: {', '.join(known)}"
-        return _nearest(name, known, otherwise="remove it; ") + f"known here: {', '.join(known)}"
+        return nearest(name, known, otherwise="remove it; ") + f"known here: {', '.join(known)}"
     if kind == "missing":
         kinds = _kinds(place)
         return "add it" + (f"; its kind is one of {', '.join(kinds)}" if kinds else "")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         kinds = _kinds(place)
         known_kinds = ", ".join(kinds) or str(context.get("expected_tags", "the documented kinds"))
-        return _nearest(str(context.get("tag", "")), kinds) + f"use one of {known_kinds}"
+        return nearest(str(context.get("tag", "")), kinds) + f"use one of {known_kinds}"
     if kind in ("literal_error", "enum"):
         return f"use {context['expected']}"
     bounds = [f"{word} {context[key]}" for key, word in _BOUNDS.items() if key in context]
@@ -145,7 +145,8 @@ def _kinds(place: _Place) -> list[str]:
     return [str(_kind(model)) for model in place.models if _kind(model) is not None]
 
 
-def _nearest(word: str, known: list[str], *, otherwise: str = "") -> str:
+def nearest(word: str, known: list[str], *, otherwise: str = "") -> str:
+    """A question whether one of the names was meant, where one is like the word or is what other libraries call so."""
     elsewhere = _ELSEWHERE.get(word)
     close = [elsewhere] if elsewhere in known else difflib.get_close_matches(word[:100], known, n=1)
     return f"did you mean {close[0]!r}? " if close else otherwise

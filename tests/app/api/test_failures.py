@@ -91,6 +91,33 @@ def test_several_problems_are_told_together(client: httpx.Client) -> None:
     assert "did you mean 'name'?" in next(item["mend"] for item in problems if item["path"] == "names")
 
 
+def test_a_parameter_that_there_is_not_is_told_and_not_left_out(client: httpx.Client) -> None:
+    answer = client.get("/v1/runs", params={"limt": 5, "state": "running", "x": "1"})
+    document = problem(answer, 422, "invalid")
+    assert document["detail"] == "unknown in the query: query.limt, query.x"
+    known = "known here: cursor, limit, order, parent, project, q, state, tag"
+    assert document["problems"] == [
+        {
+            "path": "query.limt",
+            "value": "5",
+            "message": "there is no such parameter",
+            "mend": f"did you mean 'limit'? {known}",
+        },
+        {"path": "query.x", "value": "1", "message": "there is no such parameter", "mend": f"remove it; {known}"},
+    ]
+    told = problem(client.post("/v1/runs:validate?strict=1", json={}), 422, "invalid")["problems"]
+    assert told == [
+        {
+            "path": "query.strict",
+            "value": "1",
+            "message": "there is no such parameter",
+            "mend": "remove it; there are none here",
+        }
+    ]
+    assert client.get("/v1/runs", params={"limit": 5, "state": "running"}).status_code == 200
+    assert client.get("/?campaign=letter").status_code == 200  # pages are linked to with whatever
+
+
 def test_what_nobody_expected_is_told_by_a_number_alone(client: httpx.Client) -> None:
     document = problem(client.get("/break"), 500, "internal")
     assert "secret" not in str(document)
