@@ -111,19 +111,19 @@ class Modes(Probe):
             readings["normalization.output_gap"] = (way / size) ** 0.5
         return readings
 
-    @torch.no_grad()
     def _pass(self) -> tuple[list[Tensor], Tensor]:
         """What the model puts out, call by call, and the loss."""
         outputs: list[Tensor] = []
 
         def look(module: Any, arguments: Any, output: Any) -> None:
             if (tensor := first_tensor(output)) is not None:
-                outputs.append(tensor)
+                outputs.append(tensor.detach())
 
         assert self.network.probe_batch is not None
         handle = self.network.model.register_forward_hook(look)
         try:
-            return outputs, self.network.probe_batch.loss().detach()
+            with torch.enable_grad():  # a loss may differentiate by itself, as gradient penalties do
+                return outputs, self.network.probe_batch.loss().detach()
         finally:
             handle.remove()
 

@@ -56,8 +56,8 @@ class Smoothness(Probe):
         # of a gradient of 0 there is no direction: all points are then the same, and nothing changes
         scale = torch.where(norm == 0, torch.zeros_like(norm), 1 / norm)
         unit = [g * scale for g in gradient]
-        with displaced(parameters, unit, self.settings.rho), torch.no_grad():
-            ascended, _ = self._loss_and_gradient(parameters, with_gradient=False)
+        with displaced(parameters, unit, self.settings.rho):
+            ascended = self._loss().detach()
         readings: dict[str, Tensor | float] = {"curvature.sam_sharpness": ascended - loss}
         if step == 0:  # as at the start of a warm-up
             return readings
@@ -81,13 +81,12 @@ class Smoothness(Probe):
     def _parameters(self) -> list[nn.Parameter]:
         return [p for p in self.network.parameters.values() if p.requires_grad]
 
-    def _loss_and_gradient(
-        self, parameters: list[nn.Parameter], *, with_gradient: bool = True
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _loss(self) -> Tensor:
         assert self.network.probe_loss is not None
-        loss = self.network.probe_loss()
-        if not with_gradient:
-            return loss.detach(), []
+        return self.network.probe_loss()  # with its graph: a loss may differentiate by itself, as gradient penalties do
+
+    def _loss_and_gradient(self, parameters: list[nn.Parameter]) -> tuple[Tensor, list[Tensor]]:
+        loss = self._loss()
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         return loss.detach(), list(gradients)
 

@@ -150,6 +150,27 @@ def test_modes_are_compared_on_outputs_and_loss_and_left_as_they_were(sink: Any,
     assert found["normalization.loss_gap"][0] == pytest.approx((losses[1] - losses[0]) / losses[0], rel=1e-4)
 
 
+class Forces(nn.Sequential):
+    """The slope of what its modules add up to, as nets of energies answer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(super().forward(x).sum(), x, create_graph=True)
+        return slope
+
+
+def test_modes_are_compared_of_what_differentiates_by_itself(sink: Any, only: Any) -> None:
+    torch.manual_seed(0)
+    model = Forces(nn.Linear(4, 9), nn.BatchNorm1d(9), nn.Tanh(), nn.Linear(9, 1))
+    x, y = torch.randn(16, 4) + 2, torch.randn(16, 4)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = compared(model, x, y, sink, only)
+    train = model(x).detach()
+    model.load_state_dict(state)
+    plain = model.eval()(x).detach()
+    assert found["normalization.output_gap"][0] == pytest.approx(float((plain - train).norm() / train.norm()), rel=1e-5)
+
+
 def test_models_without_running_statistics_have_nothing_to_compare(sink: Any, only: Any) -> None:
     model = nn.Sequential(
         nn.Linear(4, 4), nn.LayerNorm(4), nn.Dropout(0.5), nn.BatchNorm1d(4, track_running_stats=False)

@@ -24,6 +24,14 @@ class Quadratic(nn.Module):
         return (CURVATURES * self.weight**2).sum() / 2
 
 
+class OfItsOwnGradient(Quadratic):
+    """The same, formed of its own derivative, as losses of physics and gradient penalties are."""
+
+    def forward(self) -> Tensor:
+        (slope,) = torch.autograd.grad(super().forward(), self.weight, create_graph=True)
+        return (slope * self.weight).sum() / 2
+
+
 def step_once(sink: Any, settings: Any, model: nn.Module, loss_of: Callable[[], Tensor], optimizer: Any) -> None:
     with ProbeSession(model, optimizer, settings, sink=sink, scalars=[], probe_loss=loss_of) as session:
         session.begin_step(1)
@@ -36,8 +44,9 @@ def step_once(sink: Any, settings: Any, model: nn.Module, loss_of: Callable[[], 
     assert not sink.events
 
 
-def test_on_a_quadratic_all_of_it_is_as_the_closed_form_says(sink: Any, only: Any) -> None:
-    model = Quadratic()
+@pytest.mark.parametrize("kind", [Quadratic, OfItsOwnGradient])
+def test_on_a_quadratic_all_of_it_is_as_the_closed_form_says(kind: type[Quadratic], sink: Any, only: Any) -> None:
+    model = kind()
     before = model.weight.detach().clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     step_once(sink, only("smoothness", rho=0.2), model, model, optimizer)
