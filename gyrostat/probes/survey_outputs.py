@@ -1,29 +1,34 @@
-"""What a step's outputs come to where there is no kernel, on a CPU: of large ones sizes are exact, shapes sampled."""
+"""What a step's outputs come to where there is no kernel, on a CPU: a sample of large ones."""
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
-from typing import NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from math import inf, sqrt
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gyrostat.probes.channels import SATURATED, Bounds, arranged, channel_axis, read
+from gyrostat.probes.channels import SATURATED, Bounds, channel_axis, read
 from gyrostat.probes.moments import LARGEST, NARROW, NONFINITE, SQUARES, ZEROS
-from gyrostat.probes.survey import SAMPLE, Float32Array, Float64Array, Size, powers, sample_of, size_of
+from gyrostat.probes.survey import Float32Array, Float64Array, Sample, look_at, sample_of
+from gyrostat.probes.units import Units
 from gyrostat.wire.values import ABSENT_BITS
 
-T = TypeVar("T")
+_ELEMENTS, _COLUMNS = SATURATED + 1, SATURATED + 2
+"""Of a row: `Moments`, saturated elements, all elements."""
 
-_TOTAL, _SUM_OF_SQUARES, _ELEMENTS = range(SATURATED + 1, SATURATED + 4)
-_COLUMNS = SATURATED + 4
-"""Of a row: `Moments`, whose powers are the samples', and saturated elements; Σx, Σx² and number of all."""
-
-_WHOLE = 4 * SAMPLE
-"""Up to so many elements, all are looked at."""
+_FOURTHS = SQUARES + 2
 
 _HELD = 64
-"""Outputs that wait for being put together: bounds the memory of samples for loops over time steps."""
+"""Outputs of one shape that wait for being put together: bounds the memory of samples for loops over time steps."""
+
+_OF_SQUARES, _OF_FOURTHS = 0.005, 0.1
+"""An output is read as a whole where its largest element alone is a greater share of Σx² or Σx⁴: it may be outside of
+the sample."""
+
+_SMALLEST, _LARGEST = 2.0**-24, 2.0**28
+"""Between these magnitudes, float32 holds fourth powers, and their sum."""
 
 _NEVER_NEGATIVE = frozenset({nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.Softmax})
 
@@ -31,20 +36,61 @@ _ROUNDING = 1e-6
 """A variance below so much of the mean square has no shape: its fourth moment would be that of rounding, as float64
 holds Σx⁴ to 1e-16 or so."""
 
+_FLOAT = np.dtype(np.float32)
 
-class _Reading(NamedTuple):
-    """Of one output: whose it is, how many elements it has, their sizes, and some of them."""
 
-    leaf: int
+class _Form(NamedTuple):
+    """How a module's outputs lie in memory.
+
+    Attributes:
+        known: shape, strides and number format.
+        order: axes as they lie; None where that is their own order.
+        others: axes that are not the channels'.
+        table: (outer, channels, inner).
+        sample: where its elements are, also in bytes of float32.
+    """
+
+    known: tuple[torch.Size, tuple[int, ...], torch.dtype]
+    order: list[int] | None
+    others: tuple[int, ...]
+    table: tuple[int, int, int]
     elements: int
-    size: Size
-    sample: Float32Array
+    sample: Sample
+    strides: tuple[int, ...]
+
+
+class _Samples:
+    """Those of one shape that wait, side by side, and what else was read of each output."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+        self._rows = np.empty((0, *sample.shape), dtype=np.float32)
+        self.forget()
+
+    def forget(self) -> None:
+        self.leaves: list[int] = []
+        self.elements: list[int] = []
+        self.largest: list[float] = []
+        self.reach: dict[int, list[Float32Array]] = {}
+
+    def room(self) -> Float32Array:
+        """For the next one."""
+        at = len(self.leaves)
+        if at == len(self._rows):
+            self._rows = np.concatenate((self._rows, np.empty((max(4, at), *self.sample.shape), dtype=np.float32)))
+        row: Float32Array = self._rows[at]
+        return row
+
+    def tables(self) -> Float32Array:
+        """(n, positions, channels)"""
+        return self._rows[: len(self.leaves)].reshape(len(self.leaves), self.sample.positions, -1)
 
 
 class SurveyOutputs:
     """Reads outputs of modules; in the place of `HostOutputs`.
 
-    A unit counts as zero where its squares are no float32: below 1e-22.
+    A module's first output is read as a whole, and so is one whose largest element the sample may miss; of the others
+    the sample tells. Whether units are silent is looked at in all their elements where the last sample had silent ones.
 
     Args:
         modules: all, in the order of the results.
@@ -54,83 +100,140 @@ class SurveyOutputs:
 
     def __init__(self, modules: Sequence[nn.Module], bounds: Sequence[Bounds | None], metrics: int) -> None:
         self._modules, self._bounds, self._metrics = modules, bounds, metrics
-        self._axes: dict[tuple[int, int], int | None] = {}
-        self._silent: dict[int, npt.NDArray[np.int32]] = {}
-        self._measured: dict[int, int] = {}
-        self.forget()
+        self._rows, self._largest = np.zeros((len(modules), _COLUMNS)), np.zeros(len(modules))
+        self._units = Units()
+        self._forms: list[_Form | None] = [None] * len(modules)
+        self._waiting: dict[Sample, _Samples] = {}
+        # mean x² and x⁴ of each module's last measurement, and up to which magnitude its outputs are sampled then
+        self._spread = np.zeros((len(modules), 2))
+        self._limits, self._watched = [0.0] * len(modules), [False] * len(modules)
 
     def forget(self) -> None:
         """Drops what was read of a step that never ended."""
-        self._rows = np.zeros((len(self._modules), _COLUMNS))
-        self._squares: dict[int, Float64Array] = {}
-        self._alive: dict[int, npt.NDArray[np.bool_]] = {}
-        self._readings: list[_Reading] = []
+        self._rows.fill(0)
+        self._largest.fill(0)
+        self._units.forget()
+        for samples in self._waiting.values():
+            samples.forget()
 
     def add(self, leaf: int, output: Tensor) -> None:
         """Reads one output of the module at this position."""
-        values, known = output.detach(), (leaf, output.ndim)
-        if known not in self._axes:
-            self._axes[known] = channel_axis(self._modules[leaf], output)
-        axis = self._axes[known]
-        if axis is None or values.numel() <= _WHOLE or values.dtype not in NARROW or not values.is_cpu:
-            self._add_whole(leaf, values, axis)
-            return
-        table = arranged(values, axis)
-        array = (table if table.dtype == torch.float32 else table.float()).numpy()
-        size = size_of(array, negative=type(self._modules[leaf]) not in _NEVER_NEGATIVE)
-        if size is None:
-            self._add_whole(leaf, values, axis)
-            return
-        self._readings.append(_Reading(leaf, array.size, size, array[sample_of(*array.shape)].flatten()))
-        if len(self._readings) >= _HELD:
-            self._add_up()
+        form = self._forms[leaf]
+        if form is None or form.known != (output.shape, output.stride(), output.dtype) or not output.is_cpu:
+            form = self._formed(leaf, output)
+            if form is None:
+                return
+        values = output.detach()
+        if form.order is not None:
+            values = values.permute(form.order)
+        largest, reach = 0.0, None
+        if not form.sample.whole:
+            if self._watched[leaf]:
+                reach = _reach(values, form.others, type(self._modules[leaf]) not in _NEVER_NEGATIVE)
+                largest = max(each.max().item() for each in reach)
+            else:
+                low, high = torch.aminmax(values)
+                largest = max(-low.item(), high.item())
+            if not _SMALLEST < largest < self._limits[leaf]:  # NaN is not
+                self._add_whole(leaf, values.view(form.table), 1)
+                return
+        samples = self._waiting.get(form.sample)
+        if samples is None:
+            samples = self._waiting[form.sample] = _Samples(form.sample)
+        _copy(values, form, samples.room())
+        if reach is not None:
+            samples.reach[len(samples.leaves)] = reach
+        samples.leaves.append(leaf)
+        samples.elements.append(form.elements)
+        samples.largest.append(largest)
+        if len(samples.leaves) == _HELD:
+            self._add_up(samples)
+
+    def _formed(self, leaf: int, output: Tensor) -> _Form | None:
+        """Of an output that is not as the last one was; None where it is read as a whole, which is done then."""
+        output, axis = output.detach(), channel_axis(self._modules[leaf], output)
+        self._forms[leaf] = None
+        if axis is None or not output.numel() or output.dtype not in NARROW or not output.is_cpu:
+            self._add_whole(leaf, output, axis)
+            return None
+        strides: tuple[int, ...] = output.stride()
+        axes = range(output.ndim)
+        order = list(axes) if output.is_contiguous() else sorted(axes, key=lambda each: -strides[each])
+        if not (lying := output.permute(order)).is_contiguous():
+            self.add(leaf, output.contiguous())
+            return None
+        at = order.index(axis)
+        channels, inner = lying.shape[at], lying.shape[at + 1 :].numel()
+        table = output.numel() // (channels * inner), channels, inner
+        sample = sample_of(*table)
+        form = _Form(
+            (output.shape, output.stride(), output.dtype),
+            None if output.is_contiguous() else order,
+            tuple(each for each in range(output.ndim) if each != at),
+            table, output.numel(), sample, tuple(4 * each for each in sample.strides),
+        )  # fmt: skip
+        self._forms[leaf] = form
+        self._limits[leaf] = _limit(self._spread[leaf, 0], self._spread[leaf, 1], form.elements)
+        return form
 
     def _add_whole(self, leaf: int, output: Tensor, axis: int | None) -> None:
         if output.numel() == 0:
             return
         found = read(output, axis, self._bounds[leaf])
-        row = found.row.cpu().numpy()
-        self._add_row(leaf, np.array([*row, row[0], row[SQUARES], output.numel()]))
+        self._add_rows([leaf], np.append(found.row.cpu().numpy(), output.numel())[None])
         if found.squares is not None and found.alive is not None:
-            self._add_channels(leaf, found.squares.cpu().double().numpy(), found.alive.cpu().numpy())
+            squares = found.squares.cpu().double().numpy()
+            self._units.add([leaf], squares[None], found.alive.cpu().numpy()[None], np.zeros(1))
 
-    def _add_row(self, leaf: int, row: Float64Array) -> None:
-        largest = np.maximum(self._rows[leaf, LARGEST], row[LARGEST])
-        self._rows[leaf] += row
-        self._rows[leaf, LARGEST] = largest
+    def _add_rows(self, leaves: list[int], rows: Float64Array) -> None:
+        with np.errstate(invalid="ignore"):
+            np.add.at(self._rows, leaves, rows)
+            np.maximum.at(self._largest, leaves, rows[:, LARGEST])
 
-    def _add_channels(self, leaf: int, squares: Float64Array, alive: npt.NDArray[np.bool_]) -> None:
-        if leaf in self._squares and len(self._squares[leaf]) == len(squares):
-            squares, alive = self._squares[leaf] + squares, self._alive[leaf] | alive
-        self._squares[leaf], self._alive[leaf] = squares, alive
+    def _add_up(self, samples: _Samples) -> None:
+        """All that wait together: small operations cost more than what they compute."""
+        if not samples.leaves:
+            return
+        leaves, tables, elements, largest = self._simple(samples)
+        if not leaves:
+            return
+        found = look_at(tables, samples.sample)
+        rows = np.zeros((len(leaves), _COLUMNS))
+        rows[:, :4], rows[:, ZEROS] = found.powers, found.zeros
+        for at, leaf in enumerate(leaves):
+            if (bounds := self._bounds[leaf]) is not None:
+                rows[at, SATURATED] = _outside(tables[at], bounds)
+        rows *= elements[:, None]
+        rows[:, LARGEST], rows[:, _ELEMENTS] = largest, elements
+        self._add_rows(leaves, rows)
+        for at, reach in samples.reach.items():
+            found.alive[at] = np.logical_or.reduce(reach)
+        times = elements / tables.shape[2]
+        self._units.add(leaves, found.squares * times[:, None], found.alive, found.variances * np.square(times))
+        samples.forget()
 
-    def _add_up(self) -> None:
-        """Puts what was read into the rows; samples of one length together, since small operations are dear."""
-        for group in _by_length((reading.sample, reading) for reading in self._readings):
-            samples = np.stack([reading.sample for reading in group])
-            counts = np.array([reading.elements for reading in group])
-            rows = np.zeros((len(group), _COLUMNS))
-            rows[:, _TOTAL] = [reading.size.total for reading in group]
-            rows[:, _SUM_OF_SQUARES] = [reading.size.squares.sum() for reading in group]
-            rows[:, :4] = powers(samples, rows[:, _TOTAL] / counts)
-            rows[:, ZEROS] = [np.count_nonzero(zeros) for zeros in samples == 0]
-            rows[:, SATURATED] = [
-                0 if (bounds := self._bounds[reading.leaf]) is None else _outside(reading.sample, bounds)
-                for reading in group
-            ]
-            rows[:, ZEROS] *= counts / samples.shape[1]
-            rows[:, SATURATED] *= counts / samples.shape[1]
-            rows[:, :4] *= counts[:, None]
-            rows[:, LARGEST] = [reading.size.largest for reading in group]
-            rows[:, _ELEMENTS] = counts
-            for reading, row in zip(group, rows, strict=True):
-                self._add_row(reading.leaf, row)
-                self._add_channels(reading.leaf, reading.size.squares, reading.size.squares != 0)
-        self._readings = []
+    def _simple(self, samples: _Samples) -> tuple[list[int], Float32Array, Float64Array, Float64Array]:
+        """What waits: modules, tables, numbers of elements, largest magnitudes; but for what float32 does not hold."""
+        leaves, tables = samples.leaves, samples.tables()
+        elements, largest = np.array(samples.elements, dtype=np.float64), np.array(samples.largest)
+        if not samples.sample.whole:
+            return leaves, tables, elements, largest
+        flat = tables.reshape(len(tables), -1)
+        with np.errstate(invalid="ignore"):
+            largest = np.maximum(flat.max(1), -flat.min(1)).astype(np.float64)
+        held = [at for at, each in enumerate(largest.tolist()) if each == 0 or _SMALLEST < each < _LARGEST]
+        if len(held) == len(leaves):
+            return leaves, tables, elements, largest
+        for at in sorted(set(range(len(leaves))) - set(held)):
+            self._add_whole(leaves[at], torch.from_numpy(tables[at]), 1)
+        return [leaves[at] for at in held], tables[held], elements[held], largest[held]
 
     def summary(self, window: int) -> Float32Array | None:
         """(metrics, modules) of all that was read since the last call; None of nothing."""
-        self._add_up()
+        # of lengths that come once, nothing is kept
+        self._waiting = {sample: waiting for sample, waiting in self._waiting.items() if waiting.leaves}
+        for samples in self._waiting.values():
+            self._add_up(samples)
         called = np.flatnonzero(self._rows[:, _ELEMENTS])
         if not len(called):
             return None
@@ -138,58 +241,59 @@ class SurveyOutputs:
         rows = self._rows[called]
         with np.errstate(all="ignore"):
             means = rows / rows[:, _ELEMENTS, None]
-            sizes = [means[:, _TOTAL], np.sqrt(means[:, _SUM_OF_SQUARES]), rows[:, LARGEST]]
+            sizes = [means[:, 0], np.sqrt(means[:, SQUARES]), self._largest[called]]
             table[:5, called] = [*sizes, means[:, ZEROS], rows[:, NONFINITE]]
             shaped, kurtosis = _kurtosis(means[:, :4])
             table[5, called[shaped]] = kurtosis[shaped]
             if bounded := [row for row, leaf in enumerate(called.tolist()) if self._bounds[leaf] is not None]:
                 table[6, called[bounded]] = means[bounded, SATURATED]
-            self._summarize_channels(table, window)
+            if (told := self._units.told(window)) is not None:
+                table[7:9, told.leaves] = told.dead, told.outliers
+                table.view(np.uint32)[8, told.leaves[~told.known]] = ABSENT_BITS
+                for leaf, silent in zip(told.leaves.tolist(), told.silent.tolist(), strict=True):
+                    self._watched[leaf] = silent or window == 1
+        self._spread[called] = means[:, [SQUARES, _FOURTHS]]
+        for leaf, (square, fourth) in zip(called.tolist(), self._spread[called].tolist(), strict=True):
+            if (form := self._forms[leaf]) is not None:
+                self._limits[leaf] = _limit(square, fourth, form.elements)
         self.forget()
         return table
 
-    def _summarize_channels(self, table: Float32Array, window: int) -> None:
-        for leaves in _by_length((squares, leaf) for leaf, squares in self._squares.items()):
-            squares = np.stack([self._squares[leaf] for leaf in leaves])
-            table[7, leaves] = self._dead_fractions(squares.shape[1], leaves, window)
-            squares.sort(axis=1)
-            largest, typical = squares[:, -1], squares[:, (squares.shape[1] - 1) // 2]  # NaN comes last
-            known = typical != 0
-            table[8, np.array(leaves)[known]] = np.sqrt(largest[known] / typical[known])
-
-    def _dead_fractions(self, length: int, leaves: Sequence[int], window: int) -> Float64Array:
-        """Counts this step."""
-        for leaf in leaves:
-            if leaf not in self._silent or len(self._silent[leaf]) != length:
-                self._silent[leaf], self._measured[leaf] = np.zeros(length, dtype=np.int32), 0
-            self._measured[leaf] += 1
-        silent = np.stack([self._silent[leaf] for leaf in leaves]) + 1
-        silent[np.stack([self._alive[leaf] for leaf in leaves])] = 0
-        self._silent |= dict(zip(leaves, silent, strict=True))
-        needed = np.array([min(self._measured[leaf], window) for leaf in leaves])
-        dead: Float64Array = (silent >= needed[:, None]).mean(1)
-        return dead
-
     def silence(self) -> tuple[dict[int, Tensor], dict[int, int]]:
         """For how many measurements each channel has been silent, and how many there were, by the module's position."""
-        return {leaf: torch.from_numpy(silent) for leaf, silent in self._silent.items()}, dict(self._measured)
+        silent, measured = self._units.silence()
+        return {leaf: torch.from_numpy(of_channels) for leaf, of_channels in silent.items()}, measured
 
     def take_up(self, silent: Mapping[int, Tensor], measured: Mapping[int, int]) -> None:
-        """What `silence` gave."""
-        self._silent = {leaf: of_channels.to(torch.int32).numpy().copy() for leaf, of_channels in silent.items()}
-        self._measured = {leaf: measured.get(leaf, 0) for leaf in silent}
+        """What `silence` gave; drops what was read of a step that never ended."""
+        self.forget()
+        self._units.take_up({leaf: each.cpu().to(torch.int32).numpy() for leaf, each in silent.items()}, measured)
 
 
-def _by_length(sized: Iterable[tuple[Sized, T]]) -> Iterable[list[T]]:
-    """What belongs to arrays of one length, together."""
-    groups: dict[int, list[T]] = {}
-    for array, each in sized:
-        groups.setdefault(len(array), []).append(each)
-    return groups.values()
+def _reach(values: Tensor, others: tuple[int, ...], negative: bool) -> list[Float32Array]:
+    """How far each unit gets above 0 and below it, over these axes; `negative`: whether some may be below."""
+    high: Float32Array = values.amax(others).float().numpy()
+    return [high, -values.amin(others).float().numpy()] if negative else [high]
 
 
-def _outside(elements: Float32Array, bounds: Bounds) -> int:
-    return int(np.count_nonzero((elements <= bounds[0]) | (elements >= bounds[1])))
+def _copy(values: Tensor, form: _Form, row: Float32Array) -> None:
+    """The sample of a contiguous tensor."""
+    shape, strides, offset = form.sample[:3]
+    if values.dtype == torch.float32:  # numpy's views cost a fraction of torch's
+        row[...] = np.ndarray(shape, _FLOAT, values.numpy(), 4 * offset, form.strides)
+    else:
+        torch.from_numpy(row).copy_(values.as_strided(shape, strides, values.storage_offset() + offset))
+
+
+def _limit(square: float, fourth: float, elements: int) -> float:
+    """Up to which magnitude so many elements are sampled, whose last mean square and fourth power are known."""
+    limit = min(sqrt(sqrt(_OF_FOURTHS * elements * fourth)), sqrt(_OF_SQUARES * elements * square))
+    return min(limit, _LARGEST) if limit < inf else 0.0  # NaN is not
+
+
+def _outside(elements: Float32Array, bounds: Bounds) -> float:
+    """Share of elements."""
+    return int(np.count_nonzero((elements <= bounds[0]) | (elements >= bounds[1]))) / elements.size
 
 
 def _kurtosis(means: Float64Array) -> tuple[npt.NDArray[np.bool_], Float64Array]:

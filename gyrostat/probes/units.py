@@ -1,0 +1,164 @@
+"""How large units and channels are, and which are silent: of all modules of one width together."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Float64Array = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+class Told(NamedTuple):
+    """Of n modules in a step.
+
+    Attributes:
+        leaves: (n,) whose.
+        dead: (n,) share of units that were silent for as long as it takes.
+        outliers: (n,) largest root mean square of a unit over the (lower) median one.
+        known: (n,) whether that median is not 0.
+        silent: (n,) whether any unit was silent in this step.
+    """
+
+    leaves: npt.NDArray[np.intp]
+    dead: Float64Array
+    outliers: Float64Array
+    known: Mask
+    silent: Mask
+
+
+class _Table:
+    """Of modules that have as many units; each module has a row."""
+
+    def __init__(self, width: int) -> None:
+        self.places: dict[int, int] = {}
+        self.columns: dict[str, npt.NDArray[Any]] = {
+            "squares": np.zeros((0, width)), "variances": np.zeros(0), "seen": np.zeros(0, dtype=np.bool_),
+            "alive": np.zeros((0, width), dtype=np.bool_), "silent": np.zeros((0, width), dtype=np.int32),
+            "measured": np.zeros(0, dtype=np.int64),
+        }  # fmt: skip
+
+    def rows(self, leaves: Sequence[int]) -> list[int]:
+        """Of these modules, which get one where they have none."""
+        new = [leaf for leaf in dict.fromkeys(leaves) if leaf not in self.places]
+        if new:
+            self.places |= {leaf: len(self.places) + at for at, leaf in enumerate(new)}
+            for name, column in self.columns.items():
+                added = np.zeros((len(new), *column.shape[1:]), dtype=column.dtype)
+                self.columns[name] = np.concatenate((column, added))
+        return [self.places[leaf] for leaf in leaves]
+
+
+class Units:
+    """A module that is called with several widths counts for each of them: the last one of a step is told."""
+
+    def __init__(self) -> None:
+        self._tables: dict[int, _Table] = {}
+        self._widths: dict[int, int] = {}
+
+    def add(self, leaves: Sequence[int], squares: Float64Array, alive: Mask, variances: Float64Array) -> None:
+        """Outputs (n) of these modules.
+
+        Args:
+            leaves: the modules.
+            squares: (n, width): Σx² of each unit.
+            alive: (n, width): whether an element of it is not 0.
+            variances: (n,): of such a sum, for being that of a sample.
+        """
+        width = squares.shape[1]
+        if (table := self._tables.get(width)) is None:
+            table = self._tables[width] = _Table(width)
+        rows, columns = table.rows(leaves), table.columns
+        self._widths.update((leaf, width) for leaf in leaves)
+        columns["seen"][rows] = True
+        # indices that repeat count once in an assignment
+        for some in [slice(None)] if len(set(rows)) == len(rows) else range(len(rows)):
+            at = rows[some]
+            columns["squares"][at] += squares[some]
+            columns["variances"][at] += variances[some]
+            columns["alive"][at] |= alive[some]
+
+    def forget(self) -> None:
+        """Drops what was added, but not for how long units have been silent."""
+        for table in self._tables.values():
+            for name in ("squares", "variances", "alive", "seen"):
+                table.columns[name].fill(0)
+
+    def told(self, window: int) -> Told | None:
+        """Of the modules that something was added of, which counts as one measurement; None of nothing."""
+        columns = [of for width, table in self._tables.items() if (of := self._measured(width, table, window))]
+        if not columns:
+            return None
+        leaves, dead, silent, typical, largest, chances = map(np.concatenate, zip(*columns, strict=True))
+        with np.errstate(all="ignore"):
+            logarithms = np.log(largest / typical) / 2
+            outliers = np.exp(np.sqrt(np.maximum(logarithms * logarithms - chances, 0)))
+        return Told(leaves.astype(np.intp), dead, outliers, typical != 0, silent)
+
+    def _measured(self, width: int, table: _Table, window: int) -> tuple[npt.NDArray[Any], ...] | None:
+        """Leaves, shares of dead units, whether any is silent, median and largest squares, squares of chance's part."""
+        columns = table.columns
+        seen = np.flatnonzero(columns["seen"])
+        if not len(seen):
+            return None
+        names = list(table.places)
+        leaves = [names[row] for row in seen.tolist()]
+        alive, silent, measured, squares, variances = (
+            columns[name][seen] for name in ("alive", "silent", "measured", "squares", "variances")
+        )
+        silent += 1
+        silent[alive] = 0
+        measured += 1
+        columns["silent"][seen], columns["measured"][seen] = silent, measured
+        dead = silent >= np.minimum(measured, window)[:, None]
+        shares = np.array([np.count_nonzero(each) for each in dead]) / width
+        found: tuple[npt.NDArray[Any], ...] = (
+            np.array(leaves), shares, np.logical_not(alive.all(1)), *_spread(squares, variances)
+        )  # fmt: skip
+        last = [at for at, leaf in enumerate(leaves) if self._widths[leaf] == width]
+        return found if len(last) == len(leaves) else tuple(column[last] for column in found)
+
+    def silence(self) -> tuple[dict[int, npt.NDArray[np.int32]], dict[int, int]]:
+        """For how many measurements each unit has been silent, and how many there were, by module."""
+        places = {leaf: (self._tables[width], self._tables[width].places[leaf]) for leaf, width in self._widths.items()}
+        return (
+            {leaf: table.columns["silent"][row].copy() for leaf, (table, row) in places.items()},
+            {leaf: int(table.columns["measured"][row]) for leaf, (table, row) in places.items()},
+        )
+
+    def take_up(self, silent: Mapping[int, npt.NDArray[np.int32]], measured: Mapping[int, int]) -> None:
+        """What `silence` gave, in the place of all that is known."""
+        self._tables, self._widths = {}, {}
+        for leaf, of_units in silent.items():
+            width = self._widths[leaf] = len(of_units)
+            table = self._tables.setdefault(width, _Table(width))
+            (row,) = table.rows([leaf])
+            table.columns["silent"][row], table.columns["measured"][row] = of_units, measured.get(leaf, 0)
+
+
+def _spread(squares: Float64Array, variances: Float64Array) -> tuple[Float32Array, Float32Array, Float64Array]:
+    """Of (n, width): median and largest squares, on a scale of each row's own, and what to take off ln² of their root.
+
+    The largest of sums over samples is larger than that of all elements: among units that are alike, it is one that
+    happens to look large. What is expected of so many, z standard errors, is taken off the ratio's logarithm, as two
+    independent parts of a variance are: what is left is √(ln² − (z·s)²), 0 at least.
+    """
+    width = squares.shape[1]
+    with np.errstate(all="ignore"):
+        means = np.vecdot(squares, squares) / width
+        scales = [mean**0.5 if 0 < mean < np.inf else 1.0 for mean in means.tolist()]
+        # what float32 holds is sorted three times as quickly; NaN comes last
+        relative = (squares / np.array(scales)[:, None]).astype(np.float32)
+        relative.sort(axis=1)
+        chances = (_largest_of(width) / 2) ** 2 * variances / means
+    return relative[:, (width - 1) // 2], relative[:, -1], chances
+
+
+@lru_cache
+def _largest_of(count: int) -> float:
+    """Expected largest of so many independent standard normal numbers (Blom 1958)."""
+    return NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
