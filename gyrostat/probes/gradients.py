@@ -1,13 +1,13 @@
 """How large the gradients are that reach each parameter."""
 
 import ctypes
+import math
 from array import array
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,8 +19,6 @@ from gyrostat.probes.network import Network, absent, index, quotient
 from gyrostat.probes.norms import global_norm, norms
 from gyrostat.spec.probes import GradientsProbe
 from gyrostat.wire.values import ABSENT_BITS, Float32Array
-
-Float64Array = npt.NDArray[np.float64]
 
 _OF_PARAMETERS = (
     "gradient.norm",
@@ -53,8 +51,11 @@ class Gradients(Probe):
     def after_backward(self) -> Readings:
         """Of the final gradients."""
         network = self.network
-        present = [(at, g) for at, p in enumerate(self._parameters) if p.requires_grad and (g := p.grad) is not None]
-        held, gradients = [at for at, _ in present], [gradient for _, gradient in present]
+        held, gradients = [], []
+        for at, parameter in enumerate(self._parameters):
+            if parameter.requires_grad and (gradient := parameter.grad) is not None:
+                held.append(at)
+                gradients.append(gradient)
         if held != self._held:  # nearly always the same
             place = {at: row for row, at in enumerate(held)}
             layers = [(depth, place[at]) for depth, at in enumerate(self._matrices) if at in place]
@@ -68,12 +69,15 @@ class Gradients(Probe):
         if (library := kernels.library) is not None and self._here and self._table.takes(gradients):
             return self._readings(*self._table.filled(gradients, sizes.contiguous(), library))
         found = magnitudes(gradients, network.device)
+        if self._here:
+            columns = (found.norms, found.largest, found.nonfinite, found.zero_fraction, sizes)
+            return self._readings(*self._table.told(*(column.tolist() for column in columns)))
         columns = (found.norms, found.largest, found.nonfinite, found.zero_fraction, quotient(found.norms, sizes))
         spread = network.spread_each(columns, held, len(self._parameters))
         slope = None
         if self._layers:
             depths, rows = (index(column, network.device) for column in zip(*self._layers, strict=True))
-            slope = log_slope(depths, found.norms[rows])
+            slope = _log_slope(depths, found.norms[rows])
         return self._readings(spread, global_norm(found.norms), slope)
 
     def _readings(self, columns: Sequence[Value], norm: Value, slope: Value | None) -> Readings:
@@ -90,9 +94,9 @@ class Gradients(Probe):
 
 
 class _Table:
-    """What the kernel tells of all gradients in one call: cold small operations cost more than what they compute.
+    """What is told of all gradients on a CPU: small operations, so soon after a pass, cost more than what they compute.
 
-    What it tells holds until the next call, by which the step's frame is made up.
+    It holds until the next call, by which the step's frame is made up.
     """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
@@ -106,7 +110,7 @@ class _Table:
 
     def hold(self, held: Sequence[int], layers: Sequence[tuple[int, int]]) -> None:
         """The parameters at these places have gradients; `layers`: depths of some of them, and which ones these are."""
-        self._slopes = bool(layers)
+        self._held, self._depths = list(held), layers
         depths, rows = zip(*layers, strict=True) if layers else ((), ())
         self._places = (ctypes.c_int64 * len(held))(*held)
         self._layers = (
@@ -119,7 +123,7 @@ class _Table:
         self._forms = (ctypes.c_int64 * 0)(), formats([])
 
     def takes(self, gradients: Sequence[Tensor]) -> bool:
-        """Whether the kernel reads them as they are; they are nearly always of the kinds that the last ones were."""
+        """Whether the kernel reads these gradients as they are; nearly always they are of the last ones' kinds."""
         lengths, kinds = list(map(Tensor.numel, gradients)), list(map(_kind, gradients))
         if kinds == self._kinds and lengths == self._lengths:
             return all(map(Tensor.is_contiguous, gradients))
@@ -132,25 +136,45 @@ class _Table:
     def filled(
         self, gradients: Sequence[Tensor], sizes: Tensor, library: ctypes.CDLL
     ) -> tuple[Sequence[Float32Array], Float32Array, Float32Array | None]:
-        """The columns of `_OF_PARAMETERS`, the norm of all, and the slope over depth, where there is one.
+        """By the kernel, of gradients that it takes: columns, the norm of all, and the slope where there is one.
 
-        `gradients` are some that it takes; `sizes`: (n,) float64, the norms of the weights.
+        `sizes`: (n,) float64, the norms of the weights.
         """
         addresses = array("q", map(Tensor.data_ptr, gradients))
         library.gyrostat_gradients(
             len(gradients), addresses.buffer_info()[0], *self._forms, sizes.data_ptr(), self._places, self._width,
             *self._layers, _ABSENT, *self._addresses,
         )  # fmt: skip
-        return self._columns, self._norm, self._slope if self._slopes else None
+        return self._columns, self._norm, self._slope if self._depths else None
+
+    def told(
+        self, found: list[float], largest: list[float], nonfinite: list[float], zeros: list[float], sizes: list[float]
+    ) -> tuple[Sequence[Float32Array], Float32Array, Float32Array | None]:
+        """The same of what was found without the kernel, number by number."""
+        ratios = [norm / size if size else 0.0 for norm, size in zip(found, sizes, strict=True)]
+        for column, values in zip(self._columns, (found, largest, nonfinite, zeros, ratios), strict=True):
+            if len(values) == self._width:
+                # what is too large for float32 becomes infinite in such arrays, without a warning
+                column[:] = array("f", values)
+            else:
+                column.view(np.uint32)[:] = _ABSENT
+                column[self._held] = array("f", values)
+        for at, size in zip(self._held, sizes, strict=True):
+            if not size:
+                self._columns[-1].view(np.uint32)[at] = _ABSENT
+        self._norm[:] = array("f", [math.nan if any(map(math.isnan, found)) else math.hypot(*found)])
+        if (slope := _host_log_slope([(depth, found[row]) for depth, row in self._depths])) is None:
+            self._slope.view(np.uint32)[:] = _ABSENT
+        else:
+            self._slope[:] = slope
+        return self._columns, self._norm, self._slope if self._depths else None
 
 
-def log_slope(depths: Tensor, sizes: Tensor) -> Tensor:
+def _log_slope(depths: Tensor, sizes: Tensor) -> Tensor:
     """Least-squares slope of ln(sizes) over `depths`, both (n,): (1,) float32.
 
     Sizes that have no logarithm (0, infinite, NaN) do not take part; "not measured" where fewer than two do.
     """
-    if sizes.is_cpu:
-        return _host_log_slope(depths.double().numpy(), sizes.double().numpy())
     logarithms = sizes.log()
     known = logarithms.isfinite()
     count = known.sum()
@@ -159,10 +183,11 @@ def log_slope(depths: Tensor, sizes: Tensor) -> Tensor:
     return torch.where(count > 1, slope.to(torch.float32), absent(1, sizes.device))
 
 
-def _host_log_slope(depths: Float64Array, sizes: Float64Array) -> Tensor:
-    known = (sizes > 0) & np.isfinite(sizes)
-    at, logarithms = depths[known], np.log(sizes[known])
-    if len(at) < 2:
-        return absent(1, torch.device("cpu"))
-    at = at - at.mean()
-    return torch.tensor([at @ logarithms / (at @ at)], dtype=torch.float32)
+def _host_log_slope(points: Sequence[tuple[int, float]]) -> float | None:
+    """The same of depths and sizes."""
+    known = [(depth, math.log(size)) for depth, size in points if 0 < size < math.inf]
+    if len(known) < 2:
+        return None
+    depth, mean = (sum(column) / len(known) for column in zip(*known, strict=True))
+    above = sum((at - depth) * (logarithm - mean) for at, logarithm in known)
+    return float(above / sum((at - depth) ** 2 for at, _ in known))

@@ -56,8 +56,9 @@ class Trail:
         self._device = device
         self._copies = Copies()
         self._tensors: list[Tensor] = []
-        self._marked = self._left = _State([], [], [])
+        self._left = _State([], [], [])
         self._samples: Samples | None = None
+        self._places: tuple[list[int], ...] = ()  # addresses and sizes that samples are taken by
         self._before: list[Tensor] = []
         self._norms: Tensor = torch.empty(0)
         self._kept = self._looked = False
@@ -74,11 +75,12 @@ class Trail:
         known = same and (self._looked or self.holds())
         self._looked = False
         if known:
-            self._marked = self._left
             return
-        self._tensors, self._marked, self._kept = list(tensors), _state(tensors), False
-        if tensors and plain(tensors):
-            self._samples, self._before = Samples(tensors), []
+        self._tensors, self._kept, places = list(tensors), False, _state(tensors)[:2]
+        if same and self._samples is not None and places == self._places:
+            self._norms = self._samples.take(tensors)
+        elif tensors and plain(tensors):
+            self._samples, self._places, self._before = Samples(tensors), places, []
             self._norms = self._samples.take(tensors)
         else:
             copies = self._copies.of({str(at): tensor for at, tensor in enumerate(tensors)})
@@ -99,8 +101,9 @@ class Trail:
         self._left, self._kept = _state(self._tensors), False
         if self._samples is None:
             return self._by_torch([tensor.detach() for tensor in self._tensors])
-        if self._left[:2] != self._marked[:2]:
+        if self._left[:2] != self._places:
             self._samples.move_to(self._tensors)
+            self._places = self._left[:2]
         self._kept, before = True, self._norms
         self._norms, moved = self._samples.ways(self._tensors)
         return Way(self._norms, moved, before)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gyrostat.probes import ProbeSession
+from gyrostat.probes.gradients import _host_log_slope, _log_slope
 from gyrostat.wire.values import is_absent
 
 pytestmark = pytest.mark.usefixtures("either_way")
@@ -165,6 +166,18 @@ def test_a_slope_needs_two_layers(sink: Any, only: Any) -> None:
     assert "gradient.depth_slope" not in sink.frames[1]
     sink.clear()
     assert is_absent(np.asarray(slope_of(sink, only, [1.0, 0.0]), dtype=np.float32))[()]
+
+
+def test_the_slope_on_a_device_is_that_on_the_host() -> None:
+    sizes = [3.0, 0.0, 1e-30, np.inf, 2.0, np.nan, 7.0, 0.5]
+    for count in range(1, len(sizes) + 1):
+        there = float(_log_slope(torch.arange(count), torch.tensor(sizes[:count], dtype=torch.float64)))
+        here = _host_log_slope(list(enumerate(sizes[:count])))
+        assert (
+            is_absent(np.asarray(there, dtype=np.float32))[()]
+            if here is None
+            else there == pytest.approx(here, rel=1e-6)
+        ), count
 
 
 def test_nan_gradients_are_reported_as_nan(sink: Any, only: Any) -> None:
