@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors
 
 Float64Array = npt.NDArray[np.float64]
 FloatArray = npt.NDArray[np.float32] | Float64Array
@@ -143,10 +144,11 @@ def _shifted(flat: Tensor, pivot: float) -> Float64Array:
 
 def dot(one: FloatArray, other: FloatArray) -> float:
     """Inner product of vectors, added up in float64 but within `_ROW` elements."""
-    if not (whole := len(one) // _ROW * _ROW):
+    if not (left_over := len(one) % _ROW):
+        return float(np.vecdot(one.reshape(-1, _ROW), other.reshape(-1, _ROW)).sum(dtype=np.float64))
+    if left_over == len(one):
         return float(np.dot(one, other))
-    rows = np.vecdot(one[:whole].reshape(-1, _ROW), other[:whole].reshape(-1, _ROW))
-    return float(rows.sum(dtype=np.float64) + np.dot(one[whole:], other[whole:]))
+    return dot(one[:-left_over], other[:-left_over]) + float(np.dot(one[-left_over:], other[-left_over:]))
 
 
 SMALL = 4096
@@ -160,6 +162,7 @@ def together(tensors: Sequence[Tensor]) -> Iterator[tuple[list[int], Float64Arra
     small = [at for at, tensor in enumerate(tensors) if 0 < tensor.numel() <= SMALL]
     for first in range(0, len(small), CHUNK // SMALL):
         some = small[first : first + CHUNK // SMALL]
-        elements = torch.cat([tensors[at].detach().reshape(-1) for at in some]).double().numpy()
+        flat: Tensor = _flatten_dense_tensors([tensors[at].detach() for at in some])  # type: ignore[no-untyped-call]
+        elements = flat.double().numpy()
         ends = np.cumsum([tensors[at].numel() for at in some])
         yield some, elements, np.concatenate(([0], ends[:-1]))

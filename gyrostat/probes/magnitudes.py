@@ -9,14 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gyrostat.probes.chunks import SMALL, Float64Array, FloatArray, dot, together
+from gyrostat.probes.chunks import CHUNK, SMALL, Float64Array, FloatArray, dot, together
 from gyrostat.probes.moments import KINDS, native_magnitudes
 from gyrostat.probes.native import kernels
 from gyrostat.probes.network import index
 from gyrostat.probes.norms import norms
-
-_CHUNK = 131_072
-"""Elements looked at together on a CPU: they stay in its cache between the operations."""
 
 _SMALLEST, _LARGEST = 2.0**-50, 2.0**50
 """Between these magnitudes, float32 holds squares, and sums of them."""
@@ -97,9 +94,8 @@ def _host_rows(group: Sequence[Tensor]) -> Tensor:
     rows = np.zeros((len(group), 4))
     for some, elements, starts in together(group):
         rows[some] = _rows_together(elements, starts)
-    for at, tensor in enumerate(group):
-        if tensor.numel() > SMALL:
-            rows[at] = _chunked_row(tensor.detach().reshape(-1))
+    if large := [at for at, tensor in enumerate(group) if tensor.numel() > SMALL]:
+        rows[large] = _large_rows([group[at].detach().reshape(-1) for at in large])
     return torch.from_numpy(rows)
 
 
@@ -115,32 +111,35 @@ def _rows_together(elements: Float64Array, starts: npt.NDArray[np.intp]) -> Floa
     return np.stack(columns, axis=1)
 
 
-def _chunked_row(flat: Tensor) -> tuple[float, float, float, float]:
-    """Norm, largest magnitude, zeros and non-finite elements, chunk by chunk."""
-    squares, zeros, nonfinite, peaks = 0.0, 0.0, 0, [0.0]
-    for elements in _chunks(flat):
-        low, high = elements.min().item(), elements.max().item()
-        peak = max(-low, high)
-        if low <= 0 <= high or peak != peak:
-            zeros += _zeros(elements, len(flat))
-        peaks += [-low, high]
-        if peak == 0 or _SMALLEST < peak < _LARGEST:  # NaN is not
-            squares += dot(elements, elements)
-            continue
-        wide = elements.astype(np.float64)
-        nonfinite += len(wide) - int(np.count_nonzero(np.isfinite(wide)))
-        squares += float(np.dot(wide, wide))
-    # Python's max drops NaN, but for a first one
-    largest = math.nan if any(peak != peak for peak in peaks) else max(peaks)
-    return math.sqrt(squares), largest, zeros, float(nonfinite)
+@np.errstate(over="ignore", invalid="ignore")
+def _large_rows(flats: Sequence[Tensor]) -> Float64Array:
+    """Norm, largest magnitude, zeros and non-finite elements of each: part by part, which stay in the cache."""
+    owners = [(at, part) for at, flat in enumerate(flats) for part in _parts(flat)]
+    ends: list[Tensor] = []
+    found = np.zeros((len(owners), 4))
+    for row, (at, part) in zip(found, owners, strict=True):
+        ends += torch.aminmax(part)
+        elements = part.numpy()
+        row[0], row[2] = dot(elements, elements), _zeros(elements, len(flats[at]))
+    low, high = torch.stack(ends).double().view(-1, 2).numpy().T
+    peaks = found[:, 1] = np.maximum(-low, high)
+    for at in np.flatnonzero((peaks != 0) & ~((peaks > _SMALLEST) & (peaks < _LARGEST))).tolist():  # NaN is neither
+        wide = owners[at][1].double().numpy()
+        found[at, 0] = np.dot(wide, wide)
+        found[at, 3] = len(wide) - np.count_nonzero(np.isfinite(wide))
+    rows = np.zeros((len(flats), 4))
+    whose = [at for at, _ in owners]
+    np.maximum.at(rows[:, 1], whose, peaks)
+    for column in (0, 2, 3):
+        np.add.at(rows[:, column], whose, found[:, column])
+    rows[:, 0] = np.sqrt(rows[:, 0])
+    return rows
 
 
-def _chunks(flat: Tensor) -> Iterator[FloatArray]:
-    if flat.dtype in (torch.float32, torch.float64):
-        whole = flat.numpy()
-        yield from (whole[at : at + _CHUNK] for at in range(0, len(whole), _CHUNK))
-    else:
-        yield from (part.float().numpy() for part in torch.split(flat, _CHUNK))
+def _parts(flat: Tensor) -> Iterator[Tensor]:
+    """As numpy takes them."""
+    parts = (flat,) if len(flat) <= CHUNK else torch.split(flat, CHUNK)
+    yield from parts if flat.dtype in (torch.float32, torch.float64) else (part.float() for part in parts)
 
 
 def _zeros(elements: FloatArray, whole: int) -> float:

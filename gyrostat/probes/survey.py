@@ -6,7 +6,7 @@ powers, zeros, saturated elements and channels are those of a sample, of which a
 
 from functools import lru_cache
 from math import gcd
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -128,45 +128,41 @@ class Found(NamedTuple):
 
 def look_at(samples: Float32Array, sample: Sample) -> Found:
     """`samples`: (n, positions, channels) float32, as `sample` lies."""
-    some = max(1, _TOGETHER // samples[0].size)
-    parts = [_look_at(samples[at : at + some], sample) for at in range(0, len(samples), some)]
-    return parts[0] if len(parts) == 1 else Found(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def _look_at(samples: Float32Array, sample: Sample) -> Found:
-    flat = samples.reshape(len(samples), -1)
-    square, zero = flat * flat, flat == 0
-    zeros = np.array([np.count_nonzero(each) for each in zero]) / flat.shape[1]
-    powers = _powers(flat, square)
-    table = square.reshape(samples.shape)
+    count = len(samples)
+    some = -(-count // -(-samples.size // _TOGETHER))
+    parts = [_sums(samples[at : at + some], sample.whole) for at in range(0, count, some)]
+    sums, zeros, squares, silent = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+    powers = sums.astype(np.float64)
+    powers /= samples[0].size
+    mean, mean_square = powers[:, 0], powers[:, 1]
+    off_centre = mean_square - mean * mean < _OFF_CENTRE * mean_square
+    if off_centre.any():
+        powers[off_centre] = _shifted(samples[off_centre].reshape(-1, samples[0].size), mean[off_centre])
+    squares = squares / np.float64(sample.positions)
     if sample.whole:
-        squares = table.sum(1, dtype=np.float64) / sample.positions
-        return Found(powers, zeros, squares, ~zero.reshape(samples.shape).all(1), np.zeros(len(samples)))
-    # a product, since sums over the first of short axes are a tenth as quick
-    squares = np.matmul(_ones(sample.positions), table).astype(np.float64) / sample.positions
+        return Found(powers, zeros / samples[0].size, squares, ~silent, np.zeros(count))
     if sample.order is not None:
-        runs = squares.reshape(len(samples), len(sample.order), -1)
-        squares = runs[:, sample.order].reshape(squares.shape)
-    spread = np.vecdot(squares, squares) / squares.shape[1]
-    return Found(powers, zeros, squares, squares != 0, np.maximum(powers[:, 3] - spread, 0) / sample.positions)
+        squares = squares.reshape(count, len(sample.order), -1)[:, sample.order].reshape(squares.shape)
+    inside = powers[:, 3] - np.vecdot(squares, squares) / squares.shape[1]
+    return Found(powers, zeros / samples[0].size, squares, squares != 0, np.maximum(inside, 0) / sample.positions)
+
+
+def _sums(samples: Float32Array, whole: bool) -> tuple[npt.NDArray[Any], ...]:
+    """(n, 4) Σx, Σx², Σx³, Σx⁴, (n,) zeros, (n, channels) Σx², and if `whole` which channels have nothing but zeros."""
+    table = samples.reshape(len(samples), -1)
+    square, zero = table * table, table == 0
+    products = ((table, _ones(table.shape[1])), (table, table), (table, square), (square, square))
+    sums = np.array([np.vecdot(*product) for product in products]).T
+    zeros = np.array([np.count_nonzero(each) for each in zero])
+    if whole:
+        return sums, zeros, square.reshape(samples.shape).sum(1, dtype=np.float64), zero.reshape(samples.shape).all(1)
+    # a product, since sums over the first one of short axes are a tenth as quick
+    return sums, zeros, np.matmul(_ones(samples.shape[1]), square.reshape(samples.shape)), zeros
 
 
 @lru_cache
 def _ones(count: int) -> Float32Array:
     return np.ones(count, dtype=np.float32)
-
-
-def _powers(samples: Float32Array, square: Float32Array) -> Float64Array:
-    """(n, 4) mean powers of (n, elements), whose squares are known."""
-    count = samples.shape[1]
-    products = ((samples, _ones(count)), (samples, samples), (samples, square), (square, square))
-    found = np.stack([np.vecdot(*product) for product in products], axis=1).astype(np.float64)
-    found /= count
-    mean, mean_square = found[:, 0], found[:, 1]
-    off_centre = mean_square - mean * mean < _OFF_CENTRE * mean_square
-    if off_centre.any():
-        found[off_centre] = _shifted(samples[off_centre], mean[off_centre])
-    return found
 
 
 def _shifted(samples: Float32Array, near: Float64Array) -> Float64Array:

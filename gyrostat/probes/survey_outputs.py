@@ -176,6 +176,7 @@ class SurveyOutputs:
         self._limits[leaf] = _limit(self._spread[leaf, 0], self._spread[leaf, 1], form.elements)
         return form
 
+    @np.errstate(invalid="ignore", over="ignore")
     def _add_whole(self, leaf: int, output: Tensor, axis: int | None) -> None:
         if output.numel() == 0:
             return
@@ -186,10 +187,10 @@ class SurveyOutputs:
             self._units.add([leaf], squares[None], found.alive.cpu().numpy()[None], np.zeros(1))
 
     def _add_rows(self, leaves: list[int], rows: Float64Array) -> None:
-        with np.errstate(invalid="ignore"):
-            np.add.at(self._rows, leaves, rows)
-            np.maximum.at(self._largest, leaves, rows[:, LARGEST])
+        np.add.at(self._rows, leaves, rows)
+        np.maximum.at(self._largest, leaves, rows[:, LARGEST])
 
+    @np.errstate(invalid="ignore")
     def _add_up(self, samples: _Samples) -> None:
         """All that wait together: small operations cost more than what they compute."""
         if not samples.leaves:
@@ -219,8 +220,7 @@ class SurveyOutputs:
         if not samples.sample.whole:
             return leaves, tables, elements, largest
         flat = tables.reshape(len(tables), -1)
-        with np.errstate(invalid="ignore"):
-            largest = np.maximum(flat.max(1), -flat.min(1)).astype(np.float64)
+        largest = np.maximum(flat.max(1), -flat.min(1)).astype(np.float64)
         held = [at for at, each in enumerate(largest.tolist()) if each == 0 or _SMALLEST < each < _LARGEST]
         if len(held) == len(leaves):
             return leaves, tables, elements, largest

@@ -12,6 +12,9 @@ Float64Array = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
+_HELD = 64
+"""What is added waits for being put together so many times at most: bounds memory for loops over time steps."""
+
 
 class Told(NamedTuple):
     """Of n modules in a step.
@@ -31,26 +34,52 @@ class Told(NamedTuple):
     silent: Mask
 
 
+class _Part(NamedTuple):
+    """What was added of n modules.
+
+    Attributes:
+        rows: of their table.
+        squares, alive, variances: as `Units.add` has them.
+    """
+
+    rows: list[int]
+    squares: Float64Array
+    alive: Mask
+    variances: Float64Array
+
+
 class _Table:
     """Of modules that have as many units; each module has a row."""
 
     def __init__(self, width: int) -> None:
+        self.leaves: list[int] = []
         self.places: dict[int, int] = {}
-        self.columns: dict[str, npt.NDArray[Any]] = {
-            "squares": np.zeros((0, width)), "variances": np.zeros(0), "seen": np.zeros(0, dtype=np.bool_),
-            "alive": np.zeros((0, width), dtype=np.bool_), "silent": np.zeros((0, width), dtype=np.int32),
-            "measured": np.zeros(0, dtype=np.int64),
-        }  # fmt: skip
+        self.silent, self.measured = np.zeros((0, width), dtype=np.int32), np.zeros(0, dtype=np.int64)
+        self.parts: list[_Part] = []
 
     def rows(self, leaves: Sequence[int]) -> list[int]:
         """Of these modules, which get one where they have none."""
-        new = [leaf for leaf in dict.fromkeys(leaves) if leaf not in self.places]
-        if new:
-            self.places |= {leaf: len(self.places) + at for at, leaf in enumerate(new)}
-            for name, column in self.columns.items():
-                added = np.zeros((len(new), *column.shape[1:]), dtype=column.dtype)
-                self.columns[name] = np.concatenate((column, added))
+        if new := [leaf for leaf in dict.fromkeys(leaves) if leaf not in self.places]:
+            self.leaves += new
+            self.places = {leaf: row for row, leaf in enumerate(self.leaves)}
+            self.silent = np.pad(self.silent, ((0, len(new)), (0, 0)))
+            self.measured = np.pad(self.measured, (0, len(new)))
         return [self.places[leaf] for leaf in leaves]
+
+    def whole(self) -> _Part:
+        """All that was added, each module once."""
+        if len(self.parts) == 1 and len(set(self.parts[0].rows)) == len(self.parts[0].rows):
+            return self.parts[0]
+        rows = sorted({row for part in self.parts for row in part.rows})
+        at = {row: place for place, row in enumerate(rows)}
+        width = self.silent.shape[1]
+        whole = _Part(rows, np.zeros((len(rows), width)), np.zeros((len(rows), width), np.bool_), np.zeros(len(rows)))
+        for part in self.parts:
+            for row, squares, alive, variance in zip(*part, strict=True):
+                whole.squares[at[row]] += squares
+                whole.alive[at[row]] |= alive
+                whole.variances[at[row]] += variance
+        return whole
 
 
 class Units:
@@ -72,25 +101,19 @@ class Units:
         width = squares.shape[1]
         if (table := self._tables.get(width)) is None:
             table = self._tables[width] = _Table(width)
-        rows, columns = table.rows(leaves), table.columns
+        table.parts.append(_Part(table.rows(leaves), squares, alive, variances))
         self._widths.update((leaf, width) for leaf in leaves)
-        columns["seen"][rows] = True
-        # indices that repeat count once in an assignment
-        for some in [slice(None)] if len(set(rows)) == len(rows) else range(len(rows)):
-            at = rows[some]
-            columns["squares"][at] += squares[some]
-            columns["variances"][at] += variances[some]
-            columns["alive"][at] |= alive[some]
+        if len(table.parts) == _HELD:
+            table.parts = [table.whole()]
 
     def forget(self) -> None:
         """Drops what was added, but not for how long units have been silent."""
         for table in self._tables.values():
-            for name in ("squares", "variances", "alive", "seen"):
-                table.columns[name].fill(0)
+            table.parts = []
 
     def told(self, window: int) -> Told | None:
         """Of the modules that something was added of, which counts as one measurement; None of nothing."""
-        columns = [of for width, table in self._tables.items() if (of := self._measured(width, table, window))]
+        columns = [self._measured(width, table, window) for width, table in self._tables.items() if table.parts]
         if not columns:
             return None
         leaves, dead, silent, typical, largest, chances = map(np.concatenate, zip(*columns, strict=True))
@@ -99,26 +122,23 @@ class Units:
             outliers = np.exp(np.sqrt(np.maximum(logarithms * logarithms - chances, 0)))
         return Told(leaves.astype(np.intp), dead, outliers, typical != 0, silent)
 
-    def _measured(self, width: int, table: _Table, window: int) -> tuple[npt.NDArray[Any], ...] | None:
+    def _measured(self, width: int, table: _Table, window: int) -> tuple[npt.NDArray[Any], ...]:
         """Leaves, shares of dead units, whether any is silent, median and largest squares, squares of chance's part."""
-        columns = table.columns
-        seen = np.flatnonzero(columns["seen"])
-        if not len(seen):
-            return None
-        names = list(table.places)
-        leaves = [names[row] for row in seen.tolist()]
-        alive, silent, measured, squares, variances = (
-            columns[name][seen] for name in ("alive", "silent", "measured", "squares", "variances")
-        )
+        rows, squares, alive, variances = table.whole()
+        silent, measured = table.silent[rows], table.measured[rows]
         silent += 1
-        silent[alive] = 0
+        silent *= ~alive
         measured += 1
-        columns["silent"][seen], columns["measured"][seen] = silent, measured
+        table.silent[rows], table.measured[rows] = silent, measured
         dead = silent >= np.minimum(measured, window)[:, None]
         shares = np.array([np.count_nonzero(each) for each in dead]) / width
+        leaves = [table.leaves[row] for row in rows]
         found: tuple[npt.NDArray[Any], ...] = (
-            np.array(leaves), shares, np.logical_not(alive.all(1)), *_spread(squares, variances)
-        )  # fmt: skip
+            np.array(leaves),
+            shares,
+            silent.max(1) > 0,
+            *_spread(squares, variances),
+        )
         last = [at for at, leaf in enumerate(leaves) if self._widths[leaf] == width]
         return found if len(last) == len(leaves) else tuple(column[last] for column in found)
 
@@ -126,8 +146,8 @@ class Units:
         """For how many measurements each unit has been silent, and how many there were, by module."""
         places = {leaf: (self._tables[width], self._tables[width].places[leaf]) for leaf, width in self._widths.items()}
         return (
-            {leaf: table.columns["silent"][row].copy() for leaf, (table, row) in places.items()},
-            {leaf: int(table.columns["measured"][row]) for leaf, (table, row) in places.items()},
+            {leaf: table.silent[row].copy() for leaf, (table, row) in places.items()},
+            {leaf: int(table.measured[row]) for leaf, (table, row) in places.items()},
         )
 
     def take_up(self, silent: Mapping[int, npt.NDArray[np.int32]], measured: Mapping[int, int]) -> None:
@@ -137,7 +157,7 @@ class Units:
             width = self._widths[leaf] = len(of_units)
             table = self._tables.setdefault(width, _Table(width))
             (row,) = table.rows([leaf])
-            table.columns["silent"][row], table.columns["measured"][row] = of_units, measured.get(leaf, 0)
+            table.silent[row], table.measured[row] = of_units, measured.get(leaf, 0)
 
 
 def _spread(squares: Float64Array, variances: Float64Array) -> tuple[Float32Array, Float32Array, Float64Array]:
