@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -67,11 +68,12 @@ class _Copies:
     """Memory for what is followed: of one tensor after the other, each from the beginning of a row."""
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], places: Sequence[int], length: int) -> None:
-        self.elements = np.zeros(length, dtype=np.float32)
-        self.rows = self.elements.reshape(-1, _ROW)
-        self.address: int = self.elements.ctypes.data
+        self._memory = torch.zeros(length)  # of torch, so that the session counts it
+        self.address = self._memory.data_ptr()
+        elements: Float32Array = self._memory.numpy()
+        self.rows = elements.reshape(-1, _ROW)
         pairs = zip(places, shapes, strict=True)
-        self.rooms = [self.elements[place : place + math.prod(shape)].reshape(shape) for place, shape in pairs]
+        self.rooms = [elements[place : place + math.prod(shape)].reshape(shape) for place, shape in pairs]
         self.looks = _looks(self.rooms)
 
 
@@ -92,8 +94,8 @@ class Samples:
         rows = [max(1, -(-each // _ROW)) for each in taken]
         self._first_rows = np.cumsum([0, *rows[:-1]])
         self._places: list[int] = (self._first_rows * _ROW).tolist()
-        # where there is no kernel, those of the last look and those of the one before, which are done with
-        self._copies = [_Copies(shapes, self._places, sum(rows) * _ROW) for _ in range(2)]
+        self._room = partial(_Copies, shapes, self._places, sum(rows) * _ROW)
+        self._copies = [self._room()]  # and where there is no kernel, those of the look before, which are done with
         self._sums = np.empty((2, sum(rows)), dtype=np.float32)
         self._squares: list[float] = []  # of what is followed, where they are known
         # each step's norms are the next one's before
@@ -182,7 +184,7 @@ class Samples:
         """Of what is followed now: Σx², what it gained since the last look, and Σ(x − then)², which is left behind."""
         with np.errstate(over="ignore", invalid="ignore"):
             then = self._squares or self._added([self._copies[0].rows])[0]
-            self._copies.reverse()
+            self._copies = [self._copies[1] if len(self._copies) > 1 else self._room(), self._copies[0]]
             self._copy()
             now, away = (copies.rows for copies in self._copies)
             np.subtract(now, away, out=away)

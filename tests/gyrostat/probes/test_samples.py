@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gyrostat.probes.chunks import Float64Array
+from gyrostat.probes.footprint import held_bytes
 from gyrostat.probes.native import kernels
 from gyrostat.probes.samples import LOOKS, WHOLE, Samples, spread
 from gyrostat.probes.trail import Trail
@@ -152,6 +153,15 @@ def test_a_sample_is_spread_over_all_of_a_tensor(elements: int) -> None:
     assert found.stride % 16 == 0
     assert math.gcd(found.stride // 16, 2**10 * 3 * 5) == 1
     assert spread(WHOLE) == (0, 0)
+
+
+def test_the_memory_of_samples_is_counted() -> None:
+    tensors = [torch.ones(2_000, 2_000), torch.ones(3_000)]
+    samples = Samples(tensors)
+    samples.take(tensors)
+    samples.ways(tensors)
+    copies = 1 if kernels.library is not None else 2
+    assert held_bytes([samples]) == pytest.approx(copies * 4 * (4_000_000 / 64 + 3_000), rel=0.05)
 
 
 def test_each_large_tensor_is_read_as_a_whole_in_its_turn() -> None:
