@@ -22,11 +22,10 @@ is promised is made rarer until it takes no more than `PROMISED_SHARE` of the bu
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
+from gyrostat.probes.accounts import Account, fair_shares
 from gyrostat.spec.probes import Cost
-
-Key = TypeVar("Key")
 
 EXPECTED_STEPS: dict[Cost, float] = {"cheap": 0.1, "moderate": 0.5, "dear": 20.0}
 """What a first measurement is expected to cost, in training steps; of cheap and moderate ones, at most so much: their
@@ -65,7 +64,8 @@ _STEP_CLIP = 4.0
 """A step that took so many times the usual (validation, a checkpoint) counts as that many only."""
 _DRIFT = 1.25
 """Shares are worked out anew when costs or steps have changed by this factor."""
-_LONGEST_WAIT = 64
+_LONGEST_QUIET = 16
+"""Steps between two looks at the purse: of steps that are so short that it is empty, each look would cost a tenth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,32 +98,6 @@ class Due(NamedTuple):
 _NOTHING = Due()
 
 
-def fair_shares(needs: Mapping[Key, float], total: float) -> dict[Key, float]:
-    """Max-min fair division: in rising order of need, each gets what it needs or an equal share of what is left."""
-    shares: dict[Key, float] = {}
-    left = max(0.0, total)
-    for position, key in enumerate(sorted(needs, key=needs.__getitem__)):
-        shares[key] = min(needs[key], left / (len(needs) - position))
-        left -= shares[key]
-    return shares
-
-
-class _Account:
-    """Seconds saved up for one purpose; gains `rate` a step."""
-
-    __slots__ = ("balance", "due_at", "rate", "settled")
-
-    def __init__(self) -> None:
-        self.balance, self.rate = 0.0, 0.0
-        self.settled, self.due_at = 0, 0
-
-    def settle(self, count: int, most: float) -> float:
-        """The balance after step number `count` of the process."""
-        self.balance = min(most, self.balance + self.rate * (count - self.settled))
-        self.settled = count
-        return self.balance
-
-
 class Schedule:
     """Decides what is due, from what it is told of costs.
 
@@ -136,9 +110,9 @@ class Schedule:
         self._plans = dict(plans)
         self._budget, self._allowance = budget, allowance
         self._early = self._cheap_need = 0.0
-        self._sending = {name: _Account() for name in plans}
+        self._sending = {name: Account() for name in plans}
         self._promised = math.gcd(*(plan.at_least for plan in plans.values()))
-        self._recording = {name: _Account() for name, plan in plans.items() if plan.recorded and plan.every > 1}
+        self._recording = {name: Account() for name, plan in plans.items() if plan.recorded and plan.every > 1}
         self._costs: dict[str, float] = {}
         self._cold: dict[str, float] = {}
         self._fixed = 0.0
@@ -209,6 +183,19 @@ class Schedule:
         anew, self._stale = self._stale or back, False
         return self._affordable(step, anew=anew)
 
+    def quiet(self, step: int) -> int:
+        """After `due(step)`: at how many steps from the next one on nothing will be due, if they go on as they did."""
+        if self._budget is None or self._tight or self._warming or not self._step_seconds:
+            return 0
+        if self._purse < self._cheapest:
+            gain = self._budget * self._step_seconds - self._fixed
+            wait = math.ceil((self._cheapest - self._purse) / gain) if gain > 0 else _LONGEST_QUIET
+        else:
+            wait = 0 if self._stale else self._soonest - step
+        if self._promised:
+            wait = min(wait, self._promised - step % self._promised)
+        return max(0, min(wait, _LONGEST_QUIET) - 1)
+
     def drop(self, name: str) -> None:
         """The probe is never due again, and the others may have its share."""
         for known in (self._plans, self._costs, self._cold, self._sending, self._recording):
@@ -220,8 +207,11 @@ class Schedule:
         self._tight_until = max(self._tight_until, self._newest + steps)
         self._tight = self._stale = True
 
-    def observe(self, step_seconds: float, fixed_seconds: float, costs: Mapping[str, float]) -> None:
-        """A step took `step_seconds` without probes; `fixed_seconds` went into the session, `costs` into probes."""
+    def observe(self, step_seconds: float, fixed_seconds: float, costs: Mapping[str, float], *, steps: int = 1) -> None:
+        """A step took `step_seconds` without probes; `fixed_seconds` went into the session, `costs` into probes.
+
+        `steps`: of so many in a row, these are the means; costs are those of all.
+        """
         if self._budget is None:
             return
         warming = self._warming > 0
@@ -230,23 +220,25 @@ class Schedule:
             if self._warming >= WARM_UP - _COLD:
                 self._cold = dict(costs) | self._cold
                 return
-        usual, self._count = self._step_seconds, self._count + 1
-        counted = min(step_seconds, _STEP_CLIP * usual) if usual else step_seconds
-        inside = fixed_seconds + sum(costs.values()) if costs else fixed_seconds
+        usual, self._count = self._step_seconds, self._count + steps
+        # one of several may have taken so long
+        counted = min(step_seconds, usual * (1 + (_STEP_CLIP - 1) / steps)) if usual else step_seconds
+        inside = steps * fixed_seconds + (sum(costs.values()) if costs else 0.0)
         budget = min(1.0, self._budget * TIGHT) if self._tight else self._budget
         if not warming:
-            self._purse += budget * (counted + inside) - inside
-            was_early, self._early = self._early > 0, self._early - counted - inside
+            self._purse += budget * (steps * counted + inside) - inside
+            was_early, self._early = self._early > 0, self._early - steps * counted - inside
             self._stale |= was_early and self._early <= 0
         elif not self._warming and self._allowance:
             self._purse, self._early, self._allowance = self._allowance, EARLY, 0.0
-        self._step_seconds = usual + max(_STEP_SMOOTHING, 1 / self._count) * (counted - usual)
+        weight = 1 - (1 - _STEP_SMOOTHING) ** steps
+        self._step_seconds = usual + max(weight, steps / self._count) * (counted - usual)
         if not self._planned / _DRIFT < self._step_seconds < self._planned * _DRIFT:
             self._stale = True
         if costs:
             self._charge(fixed_seconds, costs, free=warming)
         else:
-            self._fixed = _smoothed(self._fixed, fixed_seconds, _STEP_SMOOTHING)
+            self._fixed = _smoothed(self._fixed, fixed_seconds, weight)
 
     def _charge(self, fixed_seconds: float, costs: Mapping[str, float], *, free: bool) -> None:
         # hooks and the larger frame are the session's time, and are there because of the probes
@@ -304,12 +296,12 @@ class Schedule:
                 recorded.add(name)
                 left -= expected
                 missing += expected
-            account.due_at = step + _wait(missing, account.rate)
+            account.due_at = step + account.wait(missing)
         self._recorded = frozenset(recorded)
         self._soonest = min((a.due_at for a in (*self._sending.values(), *self._recording.values())), default=step + 1)
         return self._ordered(due, recorded, self._tight)
 
-    def _has_turn(self, name: str, account: _Account, expected: float) -> bool:
+    def _has_turn(self, name: str, account: Account, expected: float) -> bool:
         balance = account.settle(self._count, _HELD * expected)
         if balance >= expected or expected <= 0:
             return True
@@ -388,12 +380,6 @@ class Schedule:
 
 def _known(items: Mapping[str, float], names: Iterable[str]) -> list[tuple[str, float]]:
     return [(name, items[name]) for name in names if name in items]
-
-
-def _wait(missing: float, rate: float) -> int:
-    """Steps until a look is worth its while."""
-    # a rounding error must not cost a step
-    return max(1, math.ceil(min(_LONGEST_WAIT, missing / rate) - 1e-6)) if rate > 0 else _LONGEST_WAIT
 
 
 def _smoothed(old: float, new: float, weight: float) -> float:

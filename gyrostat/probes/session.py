@@ -122,7 +122,7 @@ class ProbeSession:
         self._hooks = Hooks(self._network, self._clock, self._ask, self._charge, self._switch_off)
         self._footprint = Footprint(self._clock, self._held)
         self._tighten = 0
-        self._step = 0
+        self._step = self._quiet = self._passed = 0
         self._due: list[Probe] = []
         self._planned: list[Probe] = []
         self._acting: dict[str, list[Probe]] = {}
@@ -150,9 +150,13 @@ class ProbeSession:
 
     def begin_step(self, step: int) -> None:
         """Before the forward passes of optimizer step `step`."""
+        if self._quiet and step == self._step + 1 and not self._tighten:
+            began = time.perf_counter()
+            self._step, self._quiet, self._passed = step, self._quiet - 1, self._passed + 1
+            self._clock.add(time.perf_counter() - began)
+            return
         with self._clock:
-            if lap := self._clock.lap():
-                self._schedule.observe(lap.outside, lap.inside - sum(self._costs.values()), self._costs)
+            self._observe()
             self._hooks.detach()
             if step != self._step + 1:
                 self._following = {}
@@ -160,6 +164,7 @@ class ProbeSession:
             if self._tighten:
                 self._look_closer()
             due = self._schedule.due(step)
+            self._quiet = 0 if due.sent or due.recorded else self._schedule.quiet(step)
             self._recorded = frozenset(due.recorded)
             self._due = [self._probes[name] for name in (*due.sent, *due.recorded)]
             if not self._due:
@@ -170,6 +175,13 @@ class ProbeSession:
                 for probe in self._acting["begin"]:
                     self._ask(probe, probe.begin)
             self._hooks.attach(self._due)
+
+    def _observe(self) -> None:
+        """Tells the schedule what the last step took, and those before it at which nothing was due."""
+        steps, self._passed = self._passed + 1, 0
+        if lap := self._clock.lap():
+            fixed = lap.inside - sum(self._costs.values())
+            self._schedule.observe(lap.outside / steps, fixed / steps, self._costs, steps=steps)
 
     def after_forward(self) -> None:
         """The forward passes to measure are over; more may follow before `after_backward`, which implies this."""
@@ -191,6 +203,8 @@ class ProbeSession:
 
     def after_backward(self) -> None:
         """Gradients are final: unscaled, of all micro-batches, not yet clipped."""
+        if not self._due and not self._following:
+            return
         if self._hooks.attached:
             with self._clock:
                 self._hooks.detach()
@@ -264,7 +278,7 @@ class ProbeSession:
         for name, probe in self._probes.items():
             if name in state["probes"]:
                 probe.load_state_dict(state["probes"][name])
-        self._step = state.get("step", 0)
+        self._step, self._quiet = state.get("step", 0), 0
         self._following = {name: kept for name, kept in state.get("following", {}).items() if name in self._probes}
 
     def take_over(self, state: dict[str, Any]) -> list[str]:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gyrostat.probes.schedule import EXPECTED_STEPS, TIGHT, WARM_UP, Due, Plan, Schedule, fair_shares
+from gyrostat.probes.accounts import fair_shares
+from gyrostat.probes.schedule import EXPECTED_STEPS, TIGHT, WARM_UP, Due, Plan, Schedule
 
 PLANS = {
     "cheap": Plan(every=5, recorded=True),
@@ -306,3 +307,53 @@ def test_a_rollback_to_an_earlier_step_does_not_stop_a_probe() -> None:
     simulated(schedule, range(1, 1001), {"some": 0.01})
     due, _, _ = simulated(schedule, range(501, 541), {"some": 0.01})
     assert sent(due, "some") == [510, 520, 530, 540]
+
+
+@pytest.mark.parametrize(("fixed", "least"), [(0.001, 0), (0.019, 1500), (0.03, 2700)])
+@pytest.mark.parametrize("dear", [0.1, 30.0])
+def test_while_it_is_quiet_nothing_is_due(fixed: float, least: int, dear: float) -> None:
+    schedule = Schedule({**PLANS, "promised": Plan(every=8, at_least=80)}, 0.02)
+    costs = {"cheap": 0.002, "middle": 0.004, "dear": dear, "promised": 0.02}
+    simulated(schedule, range(1, 3001), costs, fixed=fixed)
+    quiet, seen = 0, 0
+    for step in range(3001, 6001):
+        due = schedule.due(step)
+        if quiet:
+            assert due == Due()
+            seen, quiet = seen + 1, quiet - 1
+        elif due == Due():
+            quiet = schedule.quiet(step)
+        schedule.observe(1.0, fixed, {name: costs[name] for name in (*due.sent, *due.recorded)})
+    assert seen >= least, seen
+
+
+@pytest.mark.parametrize("steps", [2, 7, 16])
+def test_several_steps_seen_together_count_as_one_after_the_other(steps: int) -> None:
+    together, apart = Schedule(PLANS, 0.02), Schedule(PLANS, 0.02)
+    for schedule in (together, apart):
+        simulated(schedule, range(1, 101), dict.fromkeys(PLANS, 0.01), fixed=0.005)
+    before = together.saved
+    together.observe(1.1, 0.004, {"cheap": 0.5}, steps=steps)
+    for at in range(steps):
+        apart.observe(1.1, 0.004, {"cheap": 0.5} if at == steps - 1 else {})
+    spent = 0.004 * steps + 0.5
+    assert together.saved - before == pytest.approx(0.02 * (1.1 * steps + spent) - spent, rel=1e-9)
+    assert together.saved == pytest.approx(apart.saved, rel=1e-9)
+    assert together.state_dict()["step_seconds"] == pytest.approx(apart.state_dict()["step_seconds"], rel=0.01)
+
+
+def test_one_very_long_step_among_several_counts_as_some() -> None:
+    schedule = Schedule(PLANS, 0.02)
+    simulated(schedule, range(1, 101), dict.fromkeys(PLANS, 0.01))
+    before = schedule.saved
+    schedule.observe((15 + 1000) / 16, 0.0, {}, steps=16)
+    assert schedule.saved - before == pytest.approx(0.02 * (15 + 4), rel=1e-9)
+
+
+def test_tightening_ends_the_quiet() -> None:
+    schedule = Schedule(PLANS, 0.02)
+    simulated(schedule, range(1, 1001), dict.fromkeys(PLANS, 0.01), fixed=0.03)
+    schedule.due(1001)
+    assert schedule.quiet(1001) > 10
+    schedule.tighten(5)
+    assert schedule.quiet(1001) == 0

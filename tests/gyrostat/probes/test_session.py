@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from gyrostat.probes import ProbeSession
 from gyrostat.probes import base as registry
 from gyrostat.probes.base import Need, Probe, Readings
+from gyrostat.probes.schedule import Due
 from gyrostat.spec import probes as spec
 from gyrostat.spec.probes import Probes
 
@@ -360,3 +361,38 @@ def test_readings_of_a_probe_may_be_empty(sink: Any) -> None:
     readings: Readings = sink.frames[1]
     assert set(readings) >= {"weight.norm", "update.ratio", "gradient.norm", "gradient.global_norm"}
     assert not set(readings) & {"activation.mean", "weight.spectral_norm", "gradient.depth_slope"}
+
+
+def test_at_steps_that_cannot_be_paid_for_nobody_looks_until_a_detector_asks(
+    sink: Any, run_step: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monkeypatch.setattr("gyrostat.probes.session.ALLOWANCE", 0.0)
+    looks: list[int] = []
+    with ProbeSession(model, optimizer, Probes(budget=1e-6), sink=sink, scalars=["loss.train"]) as watching:
+        due = watching._schedule.due
+
+        def look(step: int) -> Due:
+            looks.append(step)
+            return due(step)
+
+        monkeypatch.setattr(watching._schedule, "due", look)
+
+        def run(step: int) -> None:
+            run_step(watching, step, model, optimizer, lambda: loss_of(model))
+
+        for step in range(1, 201):
+            run(step)
+        seldom = [step for step in looks if step > 50]
+        assert len(seldom) < 20
+        watching.tighten(3)
+        run(201)
+        assert looks[-1] == 201
+        for step in range(202, 260):
+            run(step)
+        run(300)  # as after a resumption
+        assert looks[-1] == 300
+    assert [step for step, frame in sink.frames.items() if "loss.train" in frame] == [*range(1, 260), 300]
+    shares = [frame["probe.overhead"][0] for frame in sink.frames.values() if "probe.overhead" in frame]
+    assert 0 < shares[-1] < 1
