@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,7 @@ class _Copies:
         pairs = zip(places, shapes, strict=True)
         self.rooms = [elements[place : place + math.prod(shape)].reshape(shape) for place, shape in pairs]
         self.looks = _looks(self.rooms)
+        self.items = [_items(room) for room in self.rooms]
 
 
 class Samples:
@@ -113,8 +114,8 @@ class Samples:
         """
         if [tensor.numel() for tensor in tensors] != self._sizes or not plain(tensors):
             raise ValueError("a parameter has another size or dtype after the step, so its update has no norm")
-        self._views = [_followed(tensor, of) for tensor, of in zip(tensors, self._spreads, strict=True)]
-        self._looks = _looks(self._views)
+        views = [_followed(tensor, of) for tensor, of in zip(tensors, self._spreads, strict=True)]
+        self._looks, self._items = _looks(views), [_items(view) for view in views]
         places = zip([tensor.data_ptr() for tensor in tensors], self._sizes, self._spreads, self._places, strict=True)
         self._table = np.array([(address, size, *of, place) for address, size, of, place in places], dtype=np.int64)
         self._address: int = self._table.ctypes.data
@@ -153,7 +154,7 @@ class Samples:
         return now.tobytes() == then.tobytes()
 
     def _copy(self) -> None:
-        for room, view in zip(self._copies[0].rooms, self._views, strict=True):
+        for room, view in zip(self._copies[0].items, self._items, strict=True):
             room[...] = view
 
     def _find_ways(self, tensors: Sequence[Tensor]) -> None:
@@ -218,6 +219,11 @@ def _looks(views: Sequence[Float32Array]) -> list[Float32Array]:
     """Some of the elements, evenly spread."""
     firsts = [view[:, 0] if view.ndim == 2 else view for view in views]
     return [view[:: max(1, len(view) // _PLACES)] for view in firsts]
+
+
+def _items(view: Float32Array) -> npt.NDArray[Any]:
+    """The same memory, whose runs are one item each: numpy copies these in less time than their elements."""
+    return view.view(f"V{view.itemsize * _RUN}") if view.ndim == 2 else view
 
 
 def _turns(sizes: Sequence[int]) -> npt.NDArray[np.int32]:
