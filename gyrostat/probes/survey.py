@@ -27,7 +27,7 @@ _POSITIONS = 16
 _RUN, _SHORT_RUN = 16, 4
 """Elements side by side that are copied together, at most (as many as come into the cache at once) and at least."""
 
-_TOGETHER = 1 << 16
+_TOGETHER = 1 << 17
 """Elements of samples that are looked at together: they stay in the cache between the operations."""
 
 _OFF_CENTRE = 0.1
@@ -114,48 +114,48 @@ class Found(NamedTuple):
     Attributes:
         powers: (n, 4) mean powers x, x², x³, x⁴, right to central moments where float32 holds them.
         zeros: (n,) share of exact zeros.
-        squares: (n, channels): mean square of each.
+        squares: (n, channels): Σx² of each.
         alive: (n, channels): whether its elements' squares are not 0; of all elements, whether these are not.
-        variances: (n,) of a channel's mean square, for being that of a sample.
+        variances: (n,) of a channel's Σx², for being that of a sample.
     """
 
     powers: Float64Array
     zeros: Float64Array
-    squares: Float64Array
+    squares: Float32Array | Float64Array
     alive: npt.NDArray[np.bool_]
     variances: Float64Array
 
 
 def look_at(samples: Float32Array, sample: Sample) -> Found:
     """`samples`: (n, positions, channels) float32, as `sample` lies."""
-    count = len(samples)
+    count, elements = len(samples), samples[0].size
     some = -(-count // -(-samples.size // _TOGETHER))
     parts = [_sums(samples[at : at + some], sample.whole) for at in range(0, count, some)]
-    sums, zeros, squares, silent = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+    sums, zeros, squares, alive = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
     powers = sums.astype(np.float64)
-    powers /= samples[0].size
+    powers /= elements
     mean, mean_square = powers[:, 0], powers[:, 1]
     off_centre = mean_square - mean * mean < _OFF_CENTRE * mean_square
     if off_centre.any():
-        powers[off_centre] = _shifted(samples[off_centre].reshape(-1, samples[0].size), mean[off_centre])
-    squares = squares / np.float64(sample.positions)
+        powers[off_centre] = _shifted(samples[off_centre].reshape(-1, elements), mean[off_centre])
     if sample.whole:
-        return Found(powers, zeros / samples[0].size, squares, ~silent, np.zeros(count))
+        return Found(powers, zeros / elements, squares, alive, np.zeros(count))
     if sample.order is not None:
         squares = squares.reshape(count, len(sample.order), -1)[:, sample.order].reshape(squares.shape)
-    inside = powers[:, 3] - np.vecdot(squares, squares) / squares.shape[1]
-    return Found(powers, zeros / samples[0].size, squares, squares != 0, np.maximum(inside, 0) / sample.positions)
+    # of one element's square, within channels
+    variances = powers[:, 3] - np.vecdot(squares, squares) / (squares.shape[1] * sample.positions**2)
+    return Found(powers, zeros / elements, squares, squares != 0, np.maximum(variances, 0) * sample.positions)
 
 
 def _sums(samples: Float32Array, whole: bool) -> tuple[npt.NDArray[Any], ...]:
-    """(n, 4) Σx, Σx², Σx³, Σx⁴, (n,) zeros, (n, channels) Σx², and if `whole` which channels have nothing but zeros."""
+    """(n, 4) Σx, Σx², Σx³, Σx⁴, (n,) zeros, (n, channels) Σx², and if `whole` which have other than zeros."""
     table = samples.reshape(len(samples), -1)
     square, zero = table * table, table == 0
     products = ((table, _ones(table.shape[1])), (table, table), (table, square), (square, square))
     sums = np.array([np.vecdot(*product) for product in products]).T
     zeros = np.array([np.count_nonzero(each) for each in zero])
     if whole:
-        return sums, zeros, square.reshape(samples.shape).sum(1, dtype=np.float64), zero.reshape(samples.shape).all(1)
+        return sums, zeros, square.reshape(samples.shape).sum(1, dtype=np.float64), ~zero.reshape(samples.shape).all(1)
     # a product, since sums over the first one of short axes are a tenth as quick
     return sums, zeros, np.matmul(_ones(samples.shape[1]), square.reshape(samples.shape)), zeros
 

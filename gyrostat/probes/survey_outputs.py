@@ -60,16 +60,15 @@ class _Form(NamedTuple):
 
 
 class _Samples:
-    """Those of one shape that wait, side by side, and what else was read of each output."""
+    """Those of one form that wait, side by side, and what else was read of each output."""
 
-    def __init__(self, sample: Sample) -> None:
-        self.sample = sample
-        self._rows = np.empty((0, *sample.shape), dtype=np.float32)
+    def __init__(self, form: _Form) -> None:
+        self.sample, self.elements = form.sample, form.elements
+        self._rows = np.empty((0, *form.sample.shape), dtype=np.float32)
         self.forget()
 
     def forget(self) -> None:
         self.leaves: list[int] = []
-        self.elements: list[int] = []
         self.largest: list[float] = []
         self.reach: dict[int, list[Float32Array]] = {}
 
@@ -77,7 +76,8 @@ class _Samples:
         """For the next one."""
         at = len(self.leaves)
         if at == len(self._rows):
-            self._rows = np.concatenate((self._rows, np.empty((max(4, at), *self.sample.shape), dtype=np.float32)))
+            more = np.empty((max(4, at), *self.sample.shape), dtype=np.float32)
+            self._rows = np.concatenate((self._rows, more))
         row: Float32Array = self._rows[at]
         return row
 
@@ -103,7 +103,7 @@ class SurveyOutputs:
         self._rows, self._largest = np.zeros((len(modules), _COLUMNS)), np.zeros(len(modules))
         self._units = Units()
         self._forms: list[_Form | None] = [None] * len(modules)
-        self._waiting: dict[Sample, _Samples] = {}
+        self._waiting: dict[tuple[int, int, int], _Samples] = {}
         # mean x² and x⁴ of each module's last measurement, and up to which magnitude its outputs are sampled then
         self._spread = np.zeros((len(modules), 2))
         self._limits, self._watched = [0.0] * len(modules), [False] * len(modules)
@@ -129,25 +129,24 @@ class SurveyOutputs:
         largest, reach = 0.0, None
         if not form.sample.whole:
             if self._watched[leaf]:
-                reach = _reach(values, form.others, type(self._modules[leaf]) not in _NEVER_NEGATIVE)
-                largest = max(each.max().item() for each in reach)
+                reach = _reach(values, form, type(self._modules[leaf]) not in _NEVER_NEGATIVE)
+                largest = max([each.max().item() for each in reach])
             else:
                 low, high = torch.aminmax(values)
                 largest = max(-low.item(), high.item())
             if not _SMALLEST < largest < self._limits[leaf]:  # NaN is not
                 self._add_whole(leaf, values.view(form.table), 1)
                 return
-        samples = self._waiting.get(form.sample)
+        samples = self._waiting.get(form.table)
         if samples is None:
-            samples = self._waiting[form.sample] = _Samples(form.sample)
+            samples = self._waiting[form.table] = _Samples(form)
         _copy(values, form, samples.room())
         if reach is not None:
             samples.reach[len(samples.leaves)] = reach
         samples.leaves.append(leaf)
-        samples.elements.append(form.elements)
         samples.largest.append(largest)
         if len(samples.leaves) == _HELD:
-            self._add_up(samples)
+            self._add_rows(*self._looked_at(samples))
 
     def _formed(self, leaf: int, output: Tensor) -> _Form | None:
         """Of an output that is not as the last one was; None where it is read as a whole, which is done then."""
@@ -184,56 +183,51 @@ class SurveyOutputs:
         self._add_rows([leaf], np.append(found.row.cpu().numpy(), output.numel())[None])
         if found.squares is not None and found.alive is not None:
             squares = found.squares.cpu().double().numpy()
-            self._units.add([leaf], squares[None], found.alive.cpu().numpy()[None], np.zeros(1))
+            self._units.add([leaf], squares[None], 1, found.alive.cpu().numpy()[None], np.zeros(1))
 
     def _add_rows(self, leaves: list[int], rows: Float64Array) -> None:
         np.add.at(self._rows, leaves, rows)
         np.maximum.at(self._largest, leaves, rows[:, LARGEST])
 
     @np.errstate(invalid="ignore")
-    def _add_up(self, samples: _Samples) -> None:
-        """All that wait together: small operations cost more than what they compute."""
-        if not samples.leaves:
-            return
-        leaves, tables, elements, largest = self._simple(samples)
-        if not leaves:
-            return
-        found = look_at(tables, samples.sample)
+    def _looked_at(self, samples: _Samples) -> tuple[list[int], Float64Array]:
+        """Modules and their rows of all that wait together: small operations cost more than what they compute."""
+        leaves, tables, largest = (
+            self._simple(samples) if samples.sample.whole else (samples.leaves, samples.tables(), samples.largest)
+        )
         rows = np.zeros((len(leaves), _COLUMNS))
-        rows[:, :4], rows[:, ZEROS] = found.powers, found.zeros
-        for at, leaf in enumerate(leaves):
-            if (bounds := self._bounds[leaf]) is not None:
-                rows[at, SATURATED] = _outside(tables[at], bounds)
-        rows *= elements[:, None]
-        rows[:, LARGEST], rows[:, _ELEMENTS] = largest, elements
-        self._add_rows(leaves, rows)
-        for at, reach in samples.reach.items():
-            found.alive[at] = np.logical_or.reduce(reach)
-        times = elements / tables.shape[2]
-        self._units.add(leaves, found.squares * times[:, None], found.alive, found.variances * np.square(times))
+        if leaves:
+            found = look_at(tables, samples.sample)
+            rows[:, :4], rows[:, ZEROS] = found.powers, found.zeros
+            for at, leaf in enumerate(leaves):
+                if (bounds := self._bounds[leaf]) is not None:
+                    rows[at, SATURATED] = _outside(tables[at], bounds)
+            rows *= samples.elements
+            rows[:, LARGEST], rows[:, _ELEMENTS] = largest, samples.elements
+            for at, reach in samples.reach.items():
+                found.alive[at] = np.logical_or.reduce(reach)
+            self._units.add(leaves, found.squares, samples.elements / tables[0].size, found.alive, found.variances)
         samples.forget()
+        return leaves, rows
 
-    def _simple(self, samples: _Samples) -> tuple[list[int], Float32Array, Float64Array, Float64Array]:
-        """What waits: modules, tables, numbers of elements, largest magnitudes; but for what float32 does not hold."""
+    def _simple(self, samples: _Samples) -> tuple[list[int], Float32Array, Float32Array]:
+        """Modules, tables and largest magnitudes of whole outputs that wait; but for what float32 does not hold."""
         leaves, tables = samples.leaves, samples.tables()
-        elements, largest = np.array(samples.elements, dtype=np.float64), np.array(samples.largest)
-        if not samples.sample.whole:
-            return leaves, tables, elements, largest
         flat = tables.reshape(len(tables), -1)
-        largest = np.maximum(flat.max(1), -flat.min(1)).astype(np.float64)
+        largest: Float32Array = np.maximum(flat.max(1), -flat.min(1))
         held = [at for at, each in enumerate(largest.tolist()) if each == 0 or _SMALLEST < each < _LARGEST]
         if len(held) == len(leaves):
-            return leaves, tables, elements, largest
+            return leaves, tables, largest
         for at in sorted(set(range(len(leaves))) - set(held)):
             self._add_whole(leaves[at], torch.from_numpy(tables[at]), 1)
-        return [leaves[at] for at in held], tables[held], elements[held], largest[held]
+        return [leaves[at] for at in held], tables[held], largest[held]
 
     def summary(self, window: int) -> Float32Array | None:
         """(metrics, modules) of all that was read since the last call; None of nothing."""
         # of lengths that come once, nothing is kept
-        self._waiting = {sample: waiting for sample, waiting in self._waiting.items() if waiting.leaves}
-        for samples in self._waiting.values():
-            self._add_up(samples)
+        self._waiting = {table: samples for table, samples in self._waiting.items() if samples.leaves}
+        for leaves, rows in map(self._looked_at, self._waiting.values()):
+            self._add_rows(leaves, rows)
         called = np.flatnonzero(self._rows[:, _ELEMENTS])
         if not len(called):
             return None
@@ -270,10 +264,14 @@ class SurveyOutputs:
         self._units.take_up({leaf: each.cpu().to(torch.int32).numpy() for leaf, each in silent.items()}, measured)
 
 
-def _reach(values: Tensor, others: tuple[int, ...], negative: bool) -> list[Float32Array]:
-    """How far each unit gets above 0 and below it, over these axes; `negative`: whether some may be below."""
-    high: Float32Array = values.amax(others).float().numpy()
-    return [high, -values.amin(others).float().numpy()] if negative else [high]
+def _reach(values: Tensor, form: _Form, negative: bool) -> list[Float32Array]:
+    """How far each unit gets above 0 and below it; `negative`: whether some may be below."""
+    outer, channels, inner = form.table
+    if inner == 1 and values.dtype == torch.float32:  # numpy is quicker, but where runs are short
+        table = values.numpy().reshape(outer, channels)
+        return [table.max(0), -table.min(0)] if negative else [table.max(0)]
+    high: Float32Array = values.amax(form.others).float().numpy()
+    return [high, -values.amin(form.others).float().numpy()] if negative else [high]
 
 
 def _copy(values: Tensor, form: _Form, row: Float32Array) -> None:

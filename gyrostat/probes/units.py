@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 Float64Array = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
+Squares = Float32Array | Float64Array
 Mask = npt.NDArray[np.bool_]
 
 _HELD = 64
@@ -35,15 +36,11 @@ class Told(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """What was added of n modules.
-
-    Attributes:
-        rows: of their table.
-        squares, alive, variances: as `Units.add` has them.
-    """
+    """What was added of n modules: rows of their table, and as `Units.add` has it."""
 
     rows: list[int]
-    squares: Float64Array
+    squares: Squares
+    scale: float
     alive: Mask
     variances: Float64Array
 
@@ -71,15 +68,18 @@ class _Table:
         if len(self.parts) == 1 and len(set(self.parts[0].rows)) == len(self.parts[0].rows):
             return self.parts[0]
         rows = sorted({row for part in self.parts for row in part.rows})
-        at = {row: place for place, row in enumerate(rows)}
-        width = self.silent.shape[1]
-        whole = _Part(rows, np.zeros((len(rows), width)), np.zeros((len(rows), width), np.bool_), np.zeros(len(rows)))
+        at, width = {row: place for place, row in enumerate(rows)}, self.silent.shape[1]
+        squares, alive, variances = (
+            np.zeros((len(rows), width)),
+            np.zeros((len(rows), width), np.bool_),
+            np.zeros(len(rows)),
+        )
         for part in self.parts:
-            for row, squares, alive, variance in zip(*part, strict=True):
-                whole.squares[at[row]] += squares
-                whole.alive[at[row]] |= alive
-                whole.variances[at[row]] += variance
-        return whole
+            for of_part, row in enumerate(part.rows):
+                squares[at[row]] += part.scale * part.squares[of_part]
+                alive[at[row]] |= part.alive[of_part]
+                variances[at[row]] += part.scale**2 * part.variances[of_part]
+        return _Part(rows, squares, 1, alive, variances)
 
 
 class Units:
@@ -89,19 +89,20 @@ class Units:
         self._tables: dict[int, _Table] = {}
         self._widths: dict[int, int] = {}
 
-    def add(self, leaves: Sequence[int], squares: Float64Array, alive: Mask, variances: Float64Array) -> None:
+    def add(self, leaves: Sequence[int], squares: Squares, scale: float, alive: Mask, variances: Float64Array) -> None:
         """Outputs (n) of these modules.
 
         Args:
             leaves: the modules.
-            squares: (n, width): Σx² of each unit.
+            squares: (n, width): Σx² of each unit's elements, or of a sample of them.
+            scale: how many elements one of the sample stands for.
             alive: (n, width): whether an element of it is not 0.
             variances: (n,): of such a sum, for being that of a sample.
         """
         width = squares.shape[1]
         if (table := self._tables.get(width)) is None:
             table = self._tables[width] = _Table(width)
-        table.parts.append(_Part(table.rows(leaves), squares, alive, variances))
+        table.parts.append(_Part(table.rows(leaves), squares, scale, alive, variances))
         self._widths.update((leaf, width) for leaf in leaves)
         if len(table.parts) == _HELD:
             table.parts = [table.whole()]
@@ -124,21 +125,18 @@ class Units:
 
     def _measured(self, width: int, table: _Table, window: int) -> tuple[npt.NDArray[Any], ...]:
         """Leaves, shares of dead units, whether any is silent, median and largest squares, squares of chance's part."""
-        rows, squares, alive, variances = table.whole()
-        silent, measured = table.silent[rows], table.measured[rows]
-        silent += 1
-        silent *= ~alive
-        measured += 1
-        table.silent[rows], table.measured[rows] = silent, measured
-        dead = silent >= np.minimum(measured, window)[:, None]
-        shares = np.array([np.count_nonzero(each) for each in dead]) / width
+        rows, squares, _, alive, variances = table.whole()
+        table.measured[rows] += 1
         leaves = [table.leaves[row] for row in rows]
-        found: tuple[npt.NDArray[Any], ...] = (
-            np.array(leaves),
-            shares,
-            silent.max(1) > 0,
-            *_spread(squares, variances),
-        )
+        shares, any_silent = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.bool_)
+        if np.count_nonzero(alive) == alive.size:  # nearly always
+            table.silent[rows] = 0
+        else:
+            silent = (table.silent[rows] + 1) * ~alive
+            table.silent[rows] = silent
+            dead = silent >= np.minimum(table.measured[rows], window)[:, None]
+            shares, any_silent = dead.sum(1) / width, silent.max(1) > 0
+        found: tuple[npt.NDArray[Any], ...] = (np.array(leaves), shares, any_silent, *_spread(squares, variances))
         last = [at for at, leaf in enumerate(leaves) if self._widths[leaf] == width]
         return found if len(last) == len(leaves) else tuple(column[last] for column in found)
 
@@ -160,7 +158,7 @@ class Units:
             table.silent[row], table.measured[row] = of_units, measured.get(leaf, 0)
 
 
-def _spread(squares: Float64Array, variances: Float64Array) -> tuple[Float32Array, Float32Array, Float64Array]:
+def _spread(squares: Squares, variances: Float64Array) -> tuple[Float32Array, Float32Array, Float64Array]:
     """Of (n, width): median and largest squares, on a scale of each row's own, and what to take off ln² of their root.
 
     The largest of sums over samples is larger than that of all elements: among units that are alike, it is one that
@@ -169,11 +167,11 @@ def _spread(squares: Float64Array, variances: Float64Array) -> tuple[Float32Arra
     """
     width = squares.shape[1]
     with np.errstate(all="ignore"):
-        means = np.vecdot(squares, squares) / width
-        scales = [mean**0.5 if 0 < mean < np.inf else 1.0 for mean in means.tolist()]
-        # what float32 holds is sorted three times as quickly; NaN comes last
-        relative = (squares / np.array(scales)[:, None]).astype(np.float32)
-        relative.sort(axis=1)
+        means = np.vecdot(squares, squares).astype(np.float64) / width
+        if squares.dtype != np.float32:  # which is sorted three times as quickly
+            scales = [mean**0.5 if 0 < mean < np.inf else 1.0 for mean in means.tolist()]
+            squares = (squares / np.array(scales)[:, None]).astype(np.float32)
+        relative: Float32Array = np.sort(squares, axis=1)  # NaN comes last
         chances = (_largest_of(width) / 2) ** 2 * variances / means
     return relative[:, (width - 1) // 2], relative[:, -1], chances
 

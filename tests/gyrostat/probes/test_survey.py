@@ -72,10 +72,10 @@ def test_what_is_looked_at_is_what_numpy_finds_in_float64(shape: tuple[int, int,
         fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
         assert fourth == pytest.approx(((x - x.mean()) ** 4).mean(), rel=1e-4)
         assert found.zeros[at] == (x == 0).mean()
-        squares, channels = (x**2).mean(0), table_of(np.arange(np.prod(shape)), sample)[0] // shape[2] % shape[1]
+        squares, channels = (x**2).sum(0), table_of(np.arange(np.prod(shape)), sample)[0] // shape[2] % shape[1]
         np.testing.assert_allclose(found.squares[at, channels], squares, rtol=1e-5)
         np.testing.assert_array_equal(found.alive[at, channels], squares != 0)
-        expected = 0 if sample.whole else ((x**4).mean(0) - squares**2).mean() / len(x)
+        expected = 0 if sample.whole else len(x) * ((x**4).mean() - ((x**2).mean(0) ** 2).mean())
         assert found.variances[at] == pytest.approx(expected, rel=0.01)  # a difference of float32
 
 
