@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gyrostat.probes.chunks import SMALL
 from gyrostat.probes.native import kernels
 from gyrostat.probes.norms import host_norms, norms
 from gyrostat.wire.values import Float32Array
@@ -31,7 +32,8 @@ way there a norm is what it was and what the sample gained: with a standard erro
 where weights are about normal and all grow or shrink together, and less where each moves for itself."""
 
 _ROW = 256
-"""Elements that float32 adds up without the kernel. Copies of a tensor begin with a row, and end with zeros."""
+"""Elements that float32 adds up without the kernel, which adds those of small tensors up in float64, as `norms` does.
+Copies of a tensor begin with a row, and end with zeros."""
 
 _SMALLEST, _LARGEST = 1e-30, 1e36
 """Between these, sums of squares in float32 neither lack what vanished nor overflow in a way that would show."""
@@ -93,11 +95,16 @@ class Samples:
         taken = [math.prod(shape) for shape in shapes]
         self._shares = [size / max(1, each) for size, each in zip(self._sizes, taken, strict=True)]
         rows = [max(1, -(-each // _ROW)) for each in taken]
-        self._first_rows = np.cumsum([0, *rows[:-1]])
-        self._places: list[int] = (self._first_rows * _ROW).tolist()
+        # those whose squares are added up in float64 come last
+        order = sorted(range(count), key=lambda at: self._sizes[at] <= SMALL)
+        self._positions = np.argsort(order).tolist()
+        ends = np.cumsum([rows[at] for at in order])
+        self._first_rows = np.concatenate(([0], ends[:-1]))
+        self._wide = slice(sum(rows) - sum(rows[at] for at, size in enumerate(self._sizes) if size <= SMALL), sum(rows))
+        self._places: list[int] = (self._first_rows[self._positions] * _ROW).tolist()
         self._room = partial(_Copies, shapes, self._places, sum(rows) * _ROW)
         self._copies = [self._room()]  # and where there is no kernel, those of the look before, which are done with
-        self._sums = np.empty((2, sum(rows)), dtype=np.float32)
+        self._sums = np.empty((2, sum(rows)))
         self._squares: list[float] = []  # of what is followed, where they are known
         # each step's norms are the next one's before
         self._norms = [torch.zeros(count, dtype=torch.float64) for _ in range(2)]
@@ -184,21 +191,22 @@ class Samples:
     def _sums_of_squares(self) -> tuple[list[float], list[float], list[float]]:
         """Of what is followed now: Σx², what it gained since the last look, and Σ(x − then)², which is left behind."""
         with np.errstate(over="ignore", invalid="ignore"):
-            then = self._squares or self._added([self._copies[0].rows])[0]
+            then = self._squares or self._added(np.vecdot(self._copies[0].rows, self._copies[0].rows)[None])[0]
             self._copies = [self._copies[1] if len(self._copies) > 1 else self._room(), self._copies[0]]
             self._copy()
             now, away = (copies.rows for copies in self._copies)
             np.subtract(now, away, out=away)
-            self._squares, ways = self._added([now, away])
+            np.vecdot(now, now, out=self._sums[0])
+            np.vecdot(away, away, out=self._sums[1])
+            few = now[self._wide].astype(np.float64)
+            np.vecdot(few, few, out=self._sums[0, self._wide])
+        self._squares, ways = self._added(self._sums)
         return self._squares, [one - other for one, other in zip(self._squares, then, strict=True)], ways
 
-    def _added(self, copies: Sequence[Float32Array]) -> list[list[float]]:
-        """Of each, the tensors' sums of squares."""
-        for rows, sums in zip(copies, self._sums, strict=False):
-            np.vecdot(rows, rows, out=sums)
-        sums = self._sums[: len(copies)]
-        added: list[list[float]] = np.add.reduceat(sums, self._first_rows, axis=1, dtype=np.float64).tolist()
-        return added
+    def _added(self, rows: npt.NDArray[Any]) -> list[list[float]]:
+        """Sums over each tensor's rows."""
+        added = np.add.reduceat(rows, self._first_rows, axis=1, dtype=np.float64).tolist()
+        return [[of_one[position] for position in self._positions] for of_one in added]
 
 
 def _wide_squares(elements: Float32Array) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gyrostat.probes.chunks import Float64Array
 from gyrostat.probes.footprint import held_bytes
 from gyrostat.probes.native import kernels
+from gyrostat.probes.norms import norms
 from gyrostat.probes.samples import LOOKS, WHOLE, Samples, spread
 from gyrostat.probes.trail import Trail
 
@@ -75,8 +76,8 @@ def test_norms_are_right_to_a_ten_thousandth_and_those_of_ways_to_six_thousandth
     for seed in range(3):
         training, trail = Training(seed, OPTIMIZERS[optimizer]), Trail(CPU)
         errors += [training.errors(trail) for _ in range(120)]
-    norms, ways = np.array(errors).transpose(1, 0, 2)
-    large, small = norms[:, [0, 2]], norms[:, [1, 3]]
+    sizes, ways = np.array(errors).transpose(1, 0, 2)
+    large, small = sizes[:, [0, 2]], sizes[:, [1, 3]]
     assert np.sqrt(np.square(ways[:, [0, 2]]).mean()) < 6e-3
     assert np.abs(ways[:, [0, 2]]).max() < 0.024
     assert np.sqrt(np.square(large).mean()) < 1.1e-4
@@ -160,6 +161,20 @@ def test_a_sample_is_spread_over_all_of_a_tensor(elements: int) -> None:
     assert found.stride % 16 == 0
     assert math.gcd(found.stride // 16, 2**10 * 3 * 5) == 1
     assert spread(WHOLE) == (0, 0)
+
+
+def test_norms_of_small_tensors_are_the_very_ones_that_are_found_without_samples() -> None:
+    """So that a run that was resumed goes on with the values that it would have had."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = (1, 7, 300, 100_000, 4096, 2, 1000)
+    tensors = [torch.randn(size, generator=generator) for size in sizes]
+    samples, small = Samples(tensors), [at for at, size in enumerate(sizes) if size <= 4096]
+    samples.take(tensors)
+    for _ in range(5):
+        for tensor in tensors:
+            tensor.mul_(1.01)
+        told = samples.ways(tensors)[0].float()
+        assert torch.equal(told[small], norms(tensors, CPU).float()[small])
 
 
 def test_the_memory_of_samples_is_counted() -> None:
