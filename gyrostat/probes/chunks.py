@@ -7,6 +7,7 @@ that stay in the cache between them.
 
 import threading
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -164,5 +165,9 @@ def together(tensors: Sequence[Tensor]) -> Iterator[tuple[list[int], Float64Arra
         some = small[first : first + CHUNK // SMALL]
         flat: Tensor = _flatten_dense_tensors([tensors[at].detach() for at in some])  # type: ignore[no-untyped-call]
         elements = flat.double().numpy()
-        ends = np.cumsum([tensors[at].numel() for at in some])
-        yield some, elements, np.concatenate(([0], ends[:-1]))
+        yield some, elements, _starts(tuple([tensors[at].numel() for at in some]))
+
+
+@lru_cache
+def _starts(lengths: tuple[int, ...]) -> npt.NDArray[np.intp]:
+    return np.concatenate(([0], np.cumsum(lengths[:-1], dtype=np.intp)))

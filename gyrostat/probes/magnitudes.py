@@ -101,28 +101,27 @@ def _host_rows(group: Sequence[Tensor]) -> Tensor:
 
 def _rows_together(elements: Float64Array, starts: npt.NDArray[np.intp]) -> Float64Array:
     """Of the tensors that begin at these places among the elements."""
+    rows = np.zeros((len(starts), 4))
     with np.errstate(over="ignore", invalid="ignore"):
-        columns = (
-            np.sqrt(np.add.reduceat(elements * elements, starts)),
-            np.maximum.reduceat(np.abs(elements), starts),
-            np.add.reduceat((elements == 0).astype(np.float64), starts),
-            np.add.reduceat((~np.isfinite(elements)).astype(np.float64), starts),
-        )
-    return np.stack(columns, axis=1)
+        squares = np.add.reduceat(elements * elements, starts)
+        rows[:, 0] = np.sqrt(squares)
+        rows[:, 1] = np.maximum.reduceat(np.abs(elements), starts)
+    rows[:, 2] = np.add.reduceat(elements == 0, starts, dtype=np.float64)
+    if not math.isfinite(squares.sum()):
+        rows[:, 3] = np.add.reduceat(~np.isfinite(elements), starts, dtype=np.float64)
+    return rows
 
 
 @np.errstate(over="ignore", invalid="ignore")
 def _large_rows(flats: Sequence[Tensor]) -> Float64Array:
     """Norm, largest magnitude, zeros and non-finite elements of each: part by part, which stay in the cache."""
     owners = [(at, part) for at, flat in enumerate(flats) for part in _parts(flat)]
-    ends: list[Tensor] = []
     found = np.zeros((len(owners), 4))
     for row, (at, part) in zip(found, owners, strict=True):
-        ends += torch.aminmax(part)
+        low, high = torch.aminmax(part)
         elements = part.numpy()
-        row[0], row[2] = dot(elements, elements), _zeros(elements, len(flats[at]))
-    low, high = torch.stack(ends).double().view(-1, 2).numpy().T
-    peaks = found[:, 1] = np.maximum(-low, high)
+        row[:3] = dot(elements, elements), max(-low.item(), high.item()), _zeros(elements, len(flats[at]))
+    peaks = found[:, 1]
     for at in np.flatnonzero((peaks != 0) & ~((peaks > _SMALLEST) & (peaks < _LARGEST))).tolist():  # NaN is neither
         wide = owners[at][1].double().numpy()
         found[at, 0] = np.dot(wide, wide)
