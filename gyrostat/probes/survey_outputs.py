@@ -64,7 +64,9 @@ class _Samples:
 
     def __init__(self, form: _Form) -> None:
         self.sample, self.elements = form.sample, form.elements
-        self._rows = np.empty((0, *form.sample.shape), dtype=np.float32)
+        # a tensor, since these are counted among what a session holds
+        self._memory = torch.empty(0, *form.sample.shape, dtype=torch.float32, device="cpu")
+        self._rows: Float32Array = self._memory.numpy()
         self.forget()
 
     def forget(self) -> None:
@@ -76,8 +78,8 @@ class _Samples:
         """For the next one."""
         at = len(self.leaves)
         if at == len(self._rows):
-            more = np.empty((max(4, at), *self.sample.shape), dtype=np.float32)
-            self._rows = np.concatenate((self._rows, more))
+            self._memory = torch.cat((self._memory, self._memory.new_empty(max(4, at), *self.sample.shape)))
+            self._rows = self._memory.numpy()
         row: Float32Array = self._rows[at]
         return row
 

@@ -50,9 +50,10 @@ METRICS = (
     Metric(name="activation.outlier_channels", unit="1", axis="module", stage=FORWARD, log=True,
            description="Largest root mean square of a unit or channel over the (lower) median of all of them: 1 where "
                        "all are alike. Absent where the median is 0, and of outputs without units. On a CPU without a "
-                       "C compiler, of a sample, as `activation.rms` tells; standard error √((k − 1)/2n) of the value,"
-                       " n elements of each unit: of normally distributed ones 0.25 where there are 512 units, 0.18 of"
-                       " 256, 0.06 of 32. What the largest of as many equal units would seem to be is taken off.",
+                       "C compiler, of a sample, as `activation.rms` tells; standard error √((k − 1)/2n) of the value, "
+                       "n elements of each unit: of normally distributed ones 0.25 where there are 512 units, 0.18 of "
+                       "256, 0.06 of 32, and more where the median unit is seldom other than 0. What the largest of as "
+                       "many equal units would seem to be is taken off.",
            source="Xiao et al. 2022, arXiv 2211.10438, section 3; Sun et al. 2024, arXiv 2402.17762, section 2"),
     Metric(name="activation.gradient_rms", unit="1", axis="module", stage=BACKWARD, log=True,
            description="Root mean square of the loss's gradient with respect to the module's output, over all its "
