@@ -15,7 +15,7 @@ from gyrostat.probes.native import kernels
 from gyrostat.probes.norms import host_norms, norms
 from gyrostat.wire.values import Float32Array
 
-WHOLE = 65_536
+WHOLE = 65_535
 """Larger tensors are followed by a sample of their elements."""
 
 _RUN, _LINE, _LEAST, _EACH = 32, 16, 512, 2048

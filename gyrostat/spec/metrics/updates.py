@@ -6,10 +6,10 @@ METRICS = (
     Metric(name="update.ratio", unit="1", axis="parameter", stage=UPDATED, log=True,
            description="‖w_after − w_before‖₂ / ‖w_before‖₂ of each parameter, as the optimizer really moved it: with "
                        "clipping, momentum, preconditioning, weight decay and bounds on weights, and 0 where the step "
-                       "was left out; absent where w_before is zero. Of a float32 parameter of more than 65,536 "
-                       "elements on a CPU, ‖w_after − w_before‖₂ is estimated from 32 of every 2,048 of them, at least "
-                       "16,384, in evenly spread runs: a standard error of 0.6 % or less where it is about normal, and "
-                       "more where few rows are moved."),
+                       "was left out; absent where w_before is zero. Of a float32 parameter of 65,536 "
+                       "elements or more on a CPU, ‖w_after − w_before‖₂ is estimated from 32 of every 2,048 of them, "
+                       "at least 16,384, in evenly spread runs: a standard error of 0.6 % or less where it is about "
+                       "normal, and more where few rows are moved."),
     Metric(name="update.second_moment_lag", unit="1", axis="parameter", stage=UPDATED, log=True,
            description="RMS_t = √mean(g²/max(v̂, ε²)) of each parameter, g the gradient that the optimizer was given "
                        "(after clipping, with weight decay that it adds to it) and v̂ the second moment that the step "

@@ -4,7 +4,7 @@ from gyrostat.spec.metrics.base import UPDATED, Metric
 
 METRICS = (
     Metric(name="weight.norm", unit="1", axis="parameter", stage=UPDATED, log=True,
-           description="‖w‖₂ of each parameter, after the step. Of a float32 parameter of more than 65,536 elements on "
+           description="‖w‖₂ of each parameter, after the step. Of a float32 parameter of 65,536 elements or more on "
                        "a CPU, where steps in a row are measured, ‖w‖₂² is what it was when all elements were last "
                        "read and what the sample of `update.ratio` gained since: a standard error of 1.1e-4 of ‖w‖₂ or "
                        "less where weights are about normal. All are read at a measured step that follows on one that "
