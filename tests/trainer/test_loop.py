@@ -73,13 +73,13 @@ def test_another_process_goes_on_from_a_checkpoint_or_after_a_kill_bit_for_bit(t
     }
     told = tmp_path / "killed.txt"
     doomed = process([jobs["killed"] | {"at_most": None}])
-    uncut = {name: trained(specs[name], tmp_path / name) for name in ("mlp", "resnet", "transformer")}
-    while len(read(told)) < 40:
+    while len(read(told)) < 40:  # nothing else in between, or it comes to its end
         assert doomed.poll() is None
         time.sleep(0.002)
     os.kill(doomed.pid, signal.SIGKILL)
     doomed.wait()
     assert max(read(told)) < 80
+    uncut = {name: trained(specs[name], tmp_path / name) for name in ("mlp", "resnet", "transformer")}
     resumed = process([jobs["mlp"], jobs["resnet"], jobs["transformer"], jobs["killed"] | {"at_most": 80}])
     uncut["killed"] = trained(long, tmp_path / "uncut")
     assert resumed.wait(120) == 0
