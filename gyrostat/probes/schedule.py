@@ -202,9 +202,12 @@ class Schedule:
             known.pop(name, None)
         self._stale = True
 
-    def tighten(self, steps: int) -> None:
-        """For so many further steps: half of `every`, a larger budget (`TIGHT`), and what is recorded is sent."""
-        self._tight_until = max(self._tight_until, self._newest + steps)
+    def tighten(self, steps: int, *, after: int) -> None:
+        """For so many further steps: half of `every`, a larger budget (`TIGHT`), and what is recorded is sent.
+
+        `after`: the last step that was made, of which `due` may not have been asked, as it was quiet.
+        """
+        self._tight_until = max(self._tight_until, after + steps)
         self._tight = self._stale = True
 
     def observe(self, step_seconds: float, fixed_seconds: float, costs: Mapping[str, float], *, steps: int = 1) -> None:

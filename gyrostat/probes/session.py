@@ -162,9 +162,12 @@ class ProbeSession:
                 self._following = {}
             self._step, self._readings, self._kept, self._costs = step, {}, {}, {}
             if self._tighten:
-                self._look_closer()
+                steps, self._tighten = self._tighten, 0
+                self._look_closer(steps, after=step - 1)
+                if self._recorder:
+                    self._recorder.recall()
             due = self._schedule.due(step)
-            self._quiet = 0 if due.sent or due.recorded else self._schedule.quiet(step)
+            self._quiet = 0 if due.sent or due.recorded or self._following else self._schedule.quiet(step)
             self._recorded = frozenset(due.recorded)
             self._due = [self._probes[name] for name in (*due.sent, *due.recorded)]
             if not self._due:
@@ -298,11 +301,9 @@ class ProbeSession:
         if sent or kept:
             self._send(sent, kept, epoch)
 
-    def _look_closer(self) -> None:
-        steps, self._tighten = self._tighten, 0
-        self._schedule.tighten(steps)
-        if self._recorder:
-            self._recorder.recall()
+    def _look_closer(self, steps: int, *, after: int) -> None:
+        self._quiet = 0
+        self._schedule.tighten(steps, after=after)
 
     def _send(self, sent: dict[str, Value], kept: dict[str, Value], epoch: float) -> None:
         if layout := self._layouts.renewed((*sent, *kept)):
@@ -315,7 +316,7 @@ class ProbeSession:
         if self._recorder is None:
             self._sink.emit(frame)
         elif incident := self._recorder.take(frame, packed, set(kept)):
-            self._schedule.tighten(self._recorder.steps)
+            self._look_closer(self._recorder.steps, after=self._step)
             self._sink.event("log", self._step, {"level": "warning", "message": str(incident)})
 
     def _ask_all(self, stage: str) -> None:

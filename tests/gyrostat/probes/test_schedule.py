@@ -138,7 +138,7 @@ def test_spending_never_exceeds_the_budget_by_more_than_one_step_in_any_window_b
     spent, elapsed, dearest, largest = [0.0], [0.0], 0.0, 0.0
     for step in range(1, 400):
         if step == trouble:
-            schedule.tighten(10**6)
+            schedule.tighten(10**6, after=step - 1)
         due = schedule.due(step)
         factor = cold if step == 1 else 1.0
         paid = {n: factor * costs[n] * source.lognormvariate(0, noise) for n in (*due.sent, *due.recorded)}
@@ -252,7 +252,7 @@ def test_tightening_halves_cadences_sends_what_is_recorded_and_ends(budget: floa
     schedule = Schedule({"some": Plan(every=10), "always": Plan(every=5, recorded=True)}, budget)
     costs = {"some": 1e-4, "always": 1e-4}
     simulated(schedule, range(1, 101), costs)
-    schedule.tighten(20)
+    schedule.tighten(20, after=100)
     due, _, _ = simulated(schedule, range(101, 151), costs)
     assert sent(due, "some") == [105, 110, 115, 120, 130, 140, 150]
     assert sent(due, "always") == [*range(101, 121), *range(125, 151, 5)]
@@ -265,7 +265,7 @@ def test_tightening_spends_so_many_times_the_budget_and_no_more() -> None:
     costs = {"cheap": 0.3, "middle": 0.5, "dear": 50.0}
     _, before, elapsed = simulated(schedule, range(1, 4001), costs)
     assert before[-1] - before[1] <= 0.02 * elapsed[-1] + 50
-    schedule.tighten(4000)
+    schedule.tighten(4000, after=4000)
     _, during, elapsed = simulated(schedule, range(4001, 8001), costs)
     assert 0.02 * TIGHT * 0.7 < during[-1] / elapsed[-1] <= 0.02 * TIGHT + 50 / elapsed[-1]
 
@@ -355,5 +355,5 @@ def test_tightening_ends_the_quiet() -> None:
     simulated(schedule, range(1, 1001), dict.fromkeys(PLANS, 0.01), fixed=0.03)
     schedule.due(1001)
     assert schedule.quiet(1001) > 10
-    schedule.tighten(5)
+    schedule.tighten(5, after=1001)
     assert schedule.quiet(1001) == 0
