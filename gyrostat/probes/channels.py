@@ -128,8 +128,8 @@ def _native(output: Tensor, axis: int, bounds: Bounds | None, library: ctypes.CD
     values = arranged(output, axis)
     outer, channels, inner = values.shape
     low, high = bounds or (0.0, 0.0)
-    row = torch.empty(_COLUMNS + channels, dtype=torch.float64)
-    alive = torch.empty(channels, dtype=torch.bool)
+    row = torch.empty(_COLUMNS + channels, dtype=torch.float64, device="cpu")
+    alive = torch.empty(channels, dtype=torch.bool, device="cpu")
     start = row.data_ptr()
     library.gyrostat_channels(
         values.data_ptr(), KINDS[values.dtype], outer, channels, inner, low, high,

@@ -36,7 +36,7 @@ class _Scratch(threading.local):
     """Memory for what lies between the operations: what is got anew is handed out page by page, which takes longer."""
 
     def __init__(self) -> None:
-        self.squares = torch.empty(CHUNK)
+        self.squares = torch.empty(CHUNK, dtype=torch.float32, device="cpu")
         self.mask = np.empty(CHUNK, dtype=np.bool_)
 
 

@@ -87,14 +87,14 @@ class HostOutputs:
     def _make_room(self, leaf: int, channels: int) -> None:
         if leaf in self._squares and len(self._squares[leaf]) == channels:
             return
-        self._squares[leaf] = torch.zeros(channels, dtype=torch.float64)
-        self._alive[leaf] = torch.zeros(channels, dtype=torch.bool)
+        self._squares[leaf] = torch.zeros(channels, dtype=torch.float64, device="cpu")
+        self._alive[leaf] = torch.zeros(channels, dtype=torch.bool, device="cpu")
         reading = self._readings[leaf]
         if leaf not in self._silent or len(self._silent[leaf]) != channels:
             # a module that is called with several widths counts for each of them: the last one of a step is told
             if leaf in self._silent:
                 self._aside[leaf, len(self._silent[leaf])] = (self._silent[leaf], reading.measured)
-            fresh = (torch.zeros(channels, dtype=torch.int32), 0)
+            fresh = (torch.zeros(channels, dtype=torch.int32, device="cpu"), 0)
             self._silent[leaf], reading.measured = self._aside.pop((leaf, channels), fresh)
         self._rows[leaf, _CALLS] = 0
         reading.channels, reading.squares = channels, self._squares[leaf].data_ptr()

@@ -64,7 +64,7 @@ def moments_of(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
 
 def native_moments(flats: Sequence[Tensor], library: ctypes.CDLL) -> Tensor:
     """(n, WIDTH) float64 of contiguous tensors on a CPU, by the kernel."""
-    rows = torch.empty(len(flats), WIDTH, dtype=torch.float64)
+    rows = torch.empty(len(flats), WIDTH, dtype=torch.float64, device="cpu")
     library.gyrostat_moments(*addressed(flats), formats(flats), rows.data_ptr())
     return rows
 
@@ -72,7 +72,7 @@ def native_moments(flats: Sequence[Tensor], library: ctypes.CDLL) -> Tensor:
 def native_magnitudes(tensors: Sequence[Tensor], library: ctypes.CDLL) -> Tensor:
     """(n, 4) float64 of tensors on a CPU: ‖x‖, max|x|, numbers of zeros and of elements that are not finite."""
     flats = [tensor if tensor.is_contiguous() else flattened(tensor) for tensor in tensors]
-    rows = torch.empty(len(tensors), 4, dtype=torch.float64)
+    rows = torch.empty(len(tensors), 4, dtype=torch.float64, device="cpu")
     library.gyrostat_magnitudes(*addressed(flats), formats(flats), rows.data_ptr())
     return rows
 
@@ -121,7 +121,7 @@ def stacked(rows: Sequence[Moments], device: torch.device) -> Tensor:
     wide = torch.float32 if device.type == "mps" else torch.float64
     values = [value for row in rows for value in row]
     if device.type == "cpu" and not any(isinstance(value, Tensor) for value in values):
-        return torch.tensor(values, dtype=wide).view(-1, WIDTH)
+        return torch.tensor(values, dtype=wide, device=device).view(-1, WIDTH)
     placed = [torch.as_tensor(value).to(device, wide, non_blocking=True) for value in values]
     return torch.stack(placed).view(-1, WIDTH)
 

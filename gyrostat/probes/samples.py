@@ -70,7 +70,8 @@ class _Copies:
     """Memory for what is followed: of one tensor after the other, each from the beginning of a row."""
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], places: Sequence[int], length: int) -> None:
-        self._memory = torch.zeros(length)  # of torch, so that the session counts it
+        # of torch, so that the session counts it
+        self._memory = torch.zeros(length, dtype=torch.float32, device="cpu")
         self.address = self._memory.data_ptr()
         elements: Float32Array = self._memory.numpy()
         self.rows = elements.reshape(-1, _ROW)
@@ -107,8 +108,8 @@ class Samples:
         self._sums = np.empty((2, sum(rows)))
         self._squares: list[float] = []  # of what is followed, where they are known
         # each step's norms are the next one's before
-        self._norms = [torch.zeros(count, dtype=torch.float64) for _ in range(2)]
-        self._moved, self._paths = (torch.zeros(count, dtype=torch.float64) for _ in range(2))
+        found = torch.zeros(4, count, dtype=torch.float64, device="cpu")
+        self._norms, self._moved, self._paths = [found[0], found[1]], found[2], found[3]
         self._due, self._turn = _turns(self._sizes), 0
         self._due_rows = [row.ctypes.data for row in self._due]
         self.move_to(tensors)
