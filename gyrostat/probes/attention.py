@@ -24,6 +24,11 @@ class Attention(Probe):
     settings_type = AttentionProbe
     needs = frozenset({Need.ATTENTION})
 
+    @classmethod
+    def concerns(cls, network: Network) -> bool:
+        """Models that have some."""
+        return bool(network.attentions)
+
     def __init__(self, settings: Any, network: Network) -> None:
         super().__init__(settings, network)
         self._layers: tuple[AttentionLayer, ...] = tuple(network.attentions.values())

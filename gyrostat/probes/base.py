@@ -82,6 +82,11 @@ class Probe(ABC):
         self.network = network
 
     @classmethod
+    def concerns(cls, network: Network) -> bool:
+        """Whether the network has anything that it measures, now or later; it is left out otherwise."""
+        return True
+
+    @classmethod
     def acts(cls, stage: str) -> bool:
         """Whether it does anything at this stage, named after its method."""
         return getattr(cls, stage) is not getattr(Probe, stage)

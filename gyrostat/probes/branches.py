@@ -20,6 +20,11 @@ class Branches(Probe):
     settings_type = BranchesProbe
     needs = frozenset({Need.BRANCHES})
 
+    @classmethod
+    def concerns(cls, network: Network) -> bool:
+        """Models that have some."""
+        return bool(network.joins)
+
     def __init__(self, settings: Any, network: Network) -> None:
         super().__init__(settings, network)
         self.begin()

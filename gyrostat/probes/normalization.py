@@ -33,6 +33,11 @@ class Statistics(Probe):
     settings_type = StatisticsProbe
     needs = frozenset({Need.OUTPUTS})  # by them layers get onto the axis of modules
 
+    @classmethod
+    def concerns(cls, network: Network) -> bool:
+        """Models that have running statistics."""
+        return bool(_with_running_statistics(network))
+
     def __init__(self, settings: Any, network: Network) -> None:
         super().__init__(settings, network)
         layers = _with_running_statistics(network)
@@ -47,7 +52,7 @@ class Statistics(Probe):
 
     def begin(self) -> None:
         """Copies the running statistics: three numbers a channel."""
-        self._before = _running(self._layers, self.network.device) if self._layers else None
+        self._before = _running(self._layers, self.network.device)
 
     def after_backward(self) -> Readings:
         """From how the running statistics have moved."""
@@ -95,10 +100,13 @@ class Modes(Probe):
     settings_type = ModesProbe
     needs = frozenset({Need.PROBE_BATCH})
 
+    @classmethod
+    def concerns(cls, network: Network) -> bool:
+        """Models that have running statistics."""
+        return bool(_with_running_statistics(network))
+
     def after_update(self) -> Readings:
         """Two passes of the probe batch with the new weights."""
-        if not _with_running_statistics(self.network):
-            return {}
         with undisturbed(self.network.model):
             outputs, loss = self._pass()
         with evaluated(self.network.model):

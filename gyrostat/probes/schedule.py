@@ -64,7 +64,7 @@ _STEP_CLIP = 4.0
 """A step that took so many times the usual (validation, a checkpoint) counts as that many only."""
 _DRIFT = 1.25
 """Shares are worked out anew when costs or steps have changed by this factor."""
-_LONGEST_QUIET = 16
+_LONGEST_QUIET = 64
 """Steps between two looks at the purse: of steps that are so short that it is empty, each look would cost a tenth."""
 
 
@@ -187,14 +187,18 @@ class Schedule:
         """After `due(step)`: at how many steps from the next one on nothing will be due, if they go on as they did."""
         if self._budget is None or self._tight or self._warming or not self._step_seconds:
             return 0
-        if self._purse < self._cheapest:
-            gain = self._budget * self._step_seconds - self._fixed
-            wait = math.ceil((self._cheapest - self._purse) / gain) if gain > 0 else _LONGEST_QUIET
-        else:
-            wait = 0 if self._stale else self._soonest - step
+        if self._stale and self._purse >= self._cheapest:
+            return 0
+        gain = self._budget * self._step_seconds - self._fixed
+        wait = _LONGEST_QUIET
+        for accounts in (self._sending, self._recording):
+            for name, account in accounts.items():
+                missing = self.expected(name) - self._purse
+                saved = 0 if missing <= 0 else math.ceil(missing / gain) if gain > 0 else _LONGEST_QUIET
+                wait = min(wait, max(saved, account.due_at - step))
         if self._promised:
             wait = min(wait, self._promised - step % self._promised)
-        return max(0, min(wait, _LONGEST_QUIET) - 1)
+        return max(0, wait - 1)
 
     def drop(self, name: str) -> None:
         """The probe is never due again, and the others may have its share."""

@@ -48,6 +48,11 @@ class SecondMoment(Probe):
 
     settings_type = SecondMomentProbe
 
+    @classmethod
+    def concerns(cls, network: Network) -> bool:
+        """Trainings by optimizers that have one."""
+        return isinstance(network.optimizer, SaysDivisors | Adam | NAdam | RMSprop)
+
     def __init__(self, settings: Any, network: Network) -> None:
         super().__init__(settings, network)
         self._handle: RemovableHandle | None = None
@@ -62,10 +67,8 @@ class SecondMoment(Probe):
 
     def after_backward(self) -> Readings:
         """Waits for the step, and notes what it will add to the gradients while the weights are still the old ones."""
-        optimizer = self.network.optimizer
-        if isinstance(optimizer, SaysDivisors | Adam | NAdam | RMSprop):
-            self._added = _coupled_decay(optimizer)
-            self._handle = optimizer.register_step_post_hook(lambda *_: self._stepped())
+        self._added = _coupled_decay(self.network.optimizer)
+        self._handle = self.network.optimizer.register_step_post_hook(lambda *_: self._stepped())
         return {}
 
     def _stepped(self) -> None:

@@ -36,6 +36,9 @@ AT_LEAST = 20
 ALLOWANCE = 1.0
 """Seconds that probes may take beyond their budget, once in a training."""
 
+QUIET_SECONDS = 0.02
+"""Between two looks at what is due, at most: a look is little beside that, and steps may have become longer."""
+
 _STAGES = ("begin", "after_backward", "after_clip", "after_update")
 
 _TRACEBACK_CHARACTERS = 20_000
@@ -123,6 +126,7 @@ class ProbeSession:
         self._footprint = Footprint(self._clock, self._held)
         self._tighten = 0
         self._step = self._quiet = self._passed = 0
+        self._look_by = 0.0
         self._due: list[Probe] = []
         self._planned: list[Probe] = []
         self._acting: dict[str, list[Probe]] = {}
@@ -152,9 +156,10 @@ class ProbeSession:
         """Before the forward passes of optimizer step `step`."""
         if self._quiet and step == self._step + 1 and not self._tighten:
             began = time.perf_counter()
-            self._step, self._quiet, self._passed = step, self._quiet - 1, self._passed + 1
-            self._clock.add(time.perf_counter() - began)
-            return
+            if began < self._look_by:
+                self._step, self._quiet, self._passed = step, self._quiet - 1, self._passed + 1
+                self._clock.add(time.perf_counter() - began)
+                return
         with self._clock:
             self._observe()
             self._hooks.detach()
@@ -168,6 +173,7 @@ class ProbeSession:
                     self._recorder.recall()
             due = self._schedule.due(step)
             self._quiet = 0 if due.sent or due.recorded or self._following else self._schedule.quiet(step)
+            self._look_by = time.perf_counter() + QUIET_SECONDS
             self._recorded = frozenset(due.recorded)
             self._due = [self._probes[name] for name in (*due.sent, *due.recorded)]
             if not self._due:
@@ -294,10 +300,10 @@ class ProbeSession:
 
     def _finish(self, scalars: Mapping[str, float | Tensor], epoch: float) -> None:
         sent, kept = self._readings, self._kept
-        self._due, self._readings, self._kept = [], {}, {}
+        if self._due or sent or kept:
+            self._due, self._readings, self._kept = [], {}, {}
         self._scalars.check(scalars)
-        sent.update(scalars)
-        sent.update(self._footprint.readings(self._step))
+        sent = {**sent, **scalars, **self._footprint.readings(self._step)}
         if sent or kept:
             self._send(sent, kept, epoch)
 
@@ -378,7 +384,7 @@ def _chosen(settings: Probes, network: Network) -> dict[str, Probe]:
     missing |= {Need.PROBE_BATCH} if network.probe_batch is None else set()
     for name, kind in PROBES.items():
         own = getattr(settings, name)
-        if own.enabled and not kind.needs & missing:
+        if own.enabled and not kind.needs & missing and kind.concerns(network):
             chosen[name] = kind(own, network)
     return chosen
 

@@ -34,11 +34,13 @@ def test_a_second_probe_of_the_same_name_is_an_error() -> None:
 
 def test_every_probe_has_state_that_a_checkpoint_can_hold(tmp_path: Any) -> None:
     torch.manual_seed(0)
-    model = nn.Linear(3, 2)
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     x = torch.randn(5, 3)
     batch = ProbeBatch(tensors=lambda: (x,), loss_of=lambda batch: model(batch[0]).square().mean())
-    network = Network(model, torch.optim.SGD(model.parameters(), lr=0.1), batch.loss, batch)
-    for name, kind in PROBES.items():
+    network = Network(model, torch.optim.Adam(model.parameters(), lr=0.1), batch.loss, batch)
+    concerned = {name: kind for name, kind in PROBES.items() if kind.concerns(network)}
+    assert set(PROBES) - set(concerned) == {"attention", "branches"}  # which keep nothing between steps
+    for name, kind in concerned.items():
         probe = kind(spec.PROBES[name](), network)
         probe.begin()
         model(x).sum().backward()
@@ -49,6 +51,20 @@ def test_every_probe_has_state_that_a_checkpoint_can_hold(tmp_path: Any) -> None
         again = kind(spec.PROBES[name](), network)
         again.load_state_dict(torch.load(tmp_path / name, weights_only=True))
         torch.testing.assert_close(again.state_dict(), probe.state_dict())
+
+
+def test_probes_that_a_network_has_nothing_for_are_left_out() -> None:
+    plain, normal = nn.Linear(3, 2), nn.BatchNorm1d(2)
+    left_out = {
+        name
+        for name, kind in PROBES.items()
+        if not kind.concerns(Network(plain, torch.optim.SGD(plain.parameters(), lr=0.1)))
+    }
+    assert left_out == {"attention", "branches", "statistics", "modes", "second_moment"}
+    forgetful = nn.BatchNorm1d(2, track_running_stats=False)
+    for model, kept in ((normal, {"statistics", "modes"}), (forgetful, set())):
+        network = Network(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        assert {name for name in left_out if PROBES[name].concerns(network)} == kept
 
 
 def test_the_network_lists_tied_parameters_once_and_only_leaves() -> None:
