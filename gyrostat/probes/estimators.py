@@ -135,7 +135,8 @@ class GradientGraph:
             )
         self._parameters = list(parameters)
         self._sizes = [p.numel() for p in parameters]
-        self._gradients = torch.autograd.grad(loss, self._parameters, create_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(loss, self._parameters, create_graph=True, allow_unused=True)
+        self._gradients = [g if g is None else dense(g) for g in gradients]
         self._curved = [at for at, g in enumerate(self._gradients) if g is not None and g.requires_grad]
 
     @property
@@ -158,7 +159,7 @@ class GradientGraph:
         def product(vector: Tensor) -> Tensor:
             at = [number] if number in self._curved else []
             (image,) = self._differentiated(at, {number: vector}, [self._parameters[number]])
-            return image.reshape(-1).to(vector.dtype)
+            return dense(image).reshape(-1).to(vector.dtype)
 
         return product
 
@@ -177,7 +178,12 @@ class GradientGraph:
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
     """The parts one after the other, (n,), in the widest of their types."""
-    return torch.cat([part.reshape(-1) for part in parts])
+    return torch.cat([dense(part).reshape(-1) for part in parts])
+
+
+def dense(gradient: Tensor) -> Tensor:
+    """Of an embedding that is `sparse` too, with its graph."""
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 def hessian(loss: Tensor, parameters: Sequence[Tensor]) -> Operator:

@@ -16,6 +16,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gyrostat.probes.base import Need, Probe, Readings
+from gyrostat.probes.estimators import dense
 from gyrostat.probes.hooks import first_tensor
 from gyrostat.probes.network import Network
 from gyrostat.probes.undisturbed import evaluated
@@ -84,7 +85,7 @@ def _gram(scalars: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     wide = torch.float32 if scalars.device.type == "mps" else torch.float64
     kernel = torch.zeros(len(rows), len(rows), dtype=wide, device=scalars.device)
     for gradients in zip(*rows, strict=True):
-        for part in torch.split(torch.stack([gradient.flatten() for gradient in gradients]), _COLUMNS, dim=1):
+        for part in torch.split(torch.stack([dense(gradient).flatten() for gradient in gradients]), _COLUMNS, dim=1):
             kernel.addmm_(part.to(wide), part.to(wide).mT)
     return kernel
 

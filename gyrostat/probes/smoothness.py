@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gyrostat.probes.base import Need, Probe, Readings
+from gyrostat.probes.estimators import dense
 from gyrostat.probes.network import Network
 from gyrostat.probes.stability import is_adaptive, limit
 from gyrostat.probes.undisturbed import undisturbed
@@ -88,7 +89,7 @@ class Smoothness(Probe):
     def _loss_and_gradient(self, parameters: list[nn.Parameter]) -> tuple[Tensor, list[Tensor]]:
         loss = self._loss()
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-        return loss.detach(), list(gradients)
+        return loss.detach(), [dense(gradient) for gradient in gradients]
 
 
 def _norm(tensors: Sequence[Tensor]) -> Tensor:
