@@ -95,6 +95,8 @@ def _of_planes(outer: int, channels: int, inner: int, positions: int) -> Sample:
     if pixels == 1:  # else some are in odd columns already, as the step is odd
         skew += 1 - skew % 2
     each = min(each, step // skew)
+    if 4 * (images % each) > images:  # else too many are left over
+        each = images // -(-images // each)
     rounds, whole = images // each, channels * inner
     offset = every // 2 * whole + (inner - (pixels - 1) * step - each * skew) // 2
     return Sample(

@@ -17,9 +17,9 @@ METRICS = (
     Metric(name="activation.rms", unit="1", axis="module", stage=FORWARD, log=True,
            description="Root mean square over all elements of the module's output. On a CPU without a C compiler, of "
                        "an output of more than 32,768 elements: of about n = 8,192 of them, evenly spread, and 16 or "
-                       "more of each unit. Where these are independent, the standard error is √((k − 1)/4n) of the "
-                       "value, k = ⟨x⁴⟩/⟨x²⟩²: 0.8 % of normally distributed ones. A module's first output is read as "
-                       "a whole, and so is one that is not finite or whose largest element alone comes to more than "
+                       "so of each unit at least. Where these are independent, the standard error is √((k − 1)/4n) of "
+                       "the value, k = ⟨x⁴⟩/⟨x²⟩²: 0.8 % of normally distributed ones. A module's first output is read "
+                       "as a whole, and so is one that is not finite or whose largest element alone comes to more than "
                        "0.5 % of the last output's Σx² or 10 % of its Σx⁴."),
     Metric(name="activation.max_abs", unit="1", axis="module", stage=FORWARD, log=True,
            description="Largest magnitude of the module's output."),

@@ -57,6 +57,13 @@ def test_a_sample_has_as_much_of_every_channel_from_all_over_the_output(shape: t
         assert len(np.unique(places // channels)) >= min(outer / 2, places.size / 16)
 
 
+@pytest.mark.parametrize("shape", [(8, 768, 25), (2048, 144, 100), (36, 200, 36), (256, 1024, 16), *SHAPES])
+def test_a_sample_has_the_size_that_its_errors_are_stated_for(shape: tuple[int, int, int]) -> None:
+    sample = sample_of(*shape)
+    assert sample.positions >= min(12, shape[0] * shape[2])
+    assert sample.positions * shape[1] >= 0.7 * SAMPLE
+
+
 @pytest.mark.parametrize("shape", [(256, 512, 1), (64, 16, 1024), (70, 33, 49), (30, 64, 1), (5, 8, 100)])
 @pytest.mark.parametrize("mean", [0.0, 1.0, 100.0])
 def test_what_is_looked_at_is_what_numpy_finds_in_float64(shape: tuple[int, int, int], mean: float) -> None:
