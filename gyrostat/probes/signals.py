@@ -63,7 +63,8 @@ class Signals(Probe):
             return {}
         device, scale = self.network.device, self.network.signal_scale()
         if device.type == "cpu" and self._there is None:
-            return {"activation.gradient_rms": self._of_host(reached, float(scale))}
+            # a loss scale that was halved once too often is 0
+            return {"activation.gradient_rms": self._of_host(reached, float(scale) or math.nan)}
         wide = torch.float32 if device.type == "mps" else torch.float64
         squares = torch.tensor([self._host[leaf] for leaf in reached], dtype=wide)
         counts = torch.tensor([self._counts[leaf] for leaf in reached], dtype=wide)

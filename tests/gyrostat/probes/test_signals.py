@@ -109,6 +109,24 @@ def test_loss_scale_and_ranks_are_divided_out(
     assert sink.frames[1][METRIC] == pytest.approx([1 / ranks])
 
 
+@pytest.mark.parametrize("scale", [0.0, torch.tensor(0.0)])
+def test_a_loss_scale_that_vanished_leaves_nothing_to_tell_until_it_is_back(
+    sink: Any, only: Any, run_step: Callable[..., Tensor], scale: float | Tensor
+) -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    inputs, scales = torch.randn(6, 3), [scale, 1.0]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with ProbeSession(
+        model, optimizer, only("signals"), sink=sink, scalars=["loss.train"], loss_scale=lambda: scales[0]
+    ) as session:
+        run_step(session, 1, model, optimizer, lambda: model(inputs).sum() * scales[0])
+        del scales[0]
+        run_step(session, 2, model, optimizer, lambda: model(inputs).sum() * scales[0])
+    assert not sink.events
+    assert np.isnan(sink.frames[1][METRIC]).all()
+    assert sink.frames[2][METRIC] == pytest.approx([1])
+
+
 def test_a_penaltys_inner_pass_does_not_count(sink: Any, only: Any, run_step: Callable[..., Tensor]) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
     inputs = torch.randn(6, 3, requires_grad=True)
