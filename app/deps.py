@@ -120,13 +120,14 @@ async def _allowed(
     caller = await _caller(request)
     for scope in needed.scopes:
         caller.check(cast(Scope, scope))
-    if request.query_params and request.url.path.startswith("/v1/"):
-        _check_query(request)
+    route = request.scope["route"]  # whose path does not depend on what the service is mounted under
+    if request.query_params and route.path.startswith("/v1/"):
+        _check_query(request, route.dependant)
 
 
-def _check_query(request: Request) -> None:
+def _check_query(request: Request, dependant: Dependant) -> None:
     """A parameter that is misspelt would be left out without a word, and the answer be that of another question."""
-    known = sorted(_query_names(request.scope["route"].dependant))
+    known = sorted(_query_names(dependant))
     told = f"known here: {', '.join(known)}" if known else "there are none here"
     problems = [
         Problem(

@@ -1,11 +1,15 @@
 """Whatever goes wrong is a problem document, and tells nothing of the inside."""
 
+import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from app.errors import Invalid, StorageFull
+from app.main import create_app
+from app.settings import AppSettings
 from gyrostat.spec.checks import Problem
 from tests.app.control import served
 
@@ -116,6 +120,16 @@ def test_a_parameter_that_there_is_not_is_told_and_not_left_out(client: httpx.Cl
     ]
     assert client.get("/v1/runs", params={"limit": 5, "state": "running"}).status_code == 200
     assert client.get("/?campaign=letter").status_code == 200  # pages are linked to with whatever
+
+
+def test_so_it_is_behind_a_proxy_that_serves_it_under_a_path(tmp_path: Path) -> None:
+    transport = httpx.ASGITransport(create_app(AppSettings(data=tmp_path)), root_path="/watch")
+
+    async def asked() -> httpx.Response:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+            return await client.get("/watch/v1/runs?limt=5")
+
+    assert problem(asyncio.run(asked()), 422, "invalid")["detail"] == "unknown in the query: query.limt"
 
 
 def test_what_nobody_expected_is_told_by_a_number_alone(client: httpx.Client) -> None:
