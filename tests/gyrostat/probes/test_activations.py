@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from gyrostat.probes import ProbeSession
-from gyrostat.probes.native import kernels
 from gyrostat.wire.values import is_absent
 
 METRICS = (
@@ -219,14 +218,7 @@ class Fed(nn.Module):
         return self.unit(x) * self.weight  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=[True, False], ids=["native", "torch"])
-def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels.prepare(wait=True)
-    if not request.param:
-        monkeypatch.setattr(kernels, "library", None)
-
-
-@pytest.mark.usefixtures("_both_ways")
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("images", [False, True])
 def test_a_unit_is_dead_when_it_was_zero_all_over_the_window(
     sink: Any, only: Any, run_step: Callable[..., Tensor], images: bool
@@ -272,7 +264,7 @@ def test_how_long_units_have_been_silent_goes_on_after_a_resumption(
     assert found == [0, 0, 0, 0.5]
 
 
-@pytest.mark.usefixtures("_both_ways")
+@pytest.mark.usefixtures("either_way")
 def test_saturation_of_bounded_activations_alone(sink: Any, only: Any, run_step: Callable[..., Tensor]) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 40), nn.Tanh(), nn.Linear(40, 30), nn.Sigmoid(), nn.Hardtanh(), nn.Softmax(-1))
@@ -293,7 +285,7 @@ def test_saturation_of_bounded_activations_alone(sink: Any, only: Any, run_step:
     assert {name for name, value in found.items() if is_absent(value)} == {"0", "2", "5"}
 
 
-@pytest.mark.usefixtures("_both_ways")
+@pytest.mark.usefixtures("either_way")
 def test_shapeless_and_unitless_outputs_are_absent(sink: Any, only: Any) -> None:
     dead = torch.tensor([[0.0, 0.0, 5.0]])
     model = nn.Sequential(Outputs(torch.full((3, 2), 0.1)), Outputs(torch.tensor([1.0, 2.0])), Outputs(dead))
@@ -313,7 +305,7 @@ def test_shapeless_and_unitless_outputs_are_absent(sink: Any, only: Any) -> None
     assert frame["activation.dead_fraction"][2] == pytest.approx(2 / 3)
 
 
-@pytest.mark.usefixtures("_both_ways")
+@pytest.mark.usefixtures("either_way")
 def test_the_kurtosis_of_what_hardly_varies_is_absent_rather_than_that_of_rounding(sink: Any, only: Any) -> None:
     noise = torch.randn(64, 500, generator=torch.Generator().manual_seed(0))
     offsets = (0, 30, 300, 900, 1100, 10_000, 90_000)

@@ -9,14 +9,7 @@ from gyrostat.probes.channels import SATURATED, Bounds, channel_axis, medians, r
 from gyrostat.probes.moments import moments
 from gyrostat.probes.native import kernels
 
-
-@pytest.fixture(params=[True, False], ids=["native", "torch"], autouse=True)
-def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels.prepare(wait=True)
-    if request.param and kernels.library is None:
-        pytest.skip("there is no C compiler")
-    if not request.param:
-        monkeypatch.setattr(kernels, "library", None)
+pytestmark = pytest.mark.usefixtures("either_way")
 
 
 def check(output: Tensor, axis: int, bounds: Bounds | None) -> None:

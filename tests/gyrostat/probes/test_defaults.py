@@ -8,16 +8,8 @@ import torch
 from torch import nn
 
 from gyrostat.probes import ProbeSession
-from gyrostat.probes.native import kernels
 
-
-@pytest.fixture(params=[True, False], ids=["native", "numpy"], autouse=True)
-def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels.prepare(wait=True)
-    if request.param and kernels.library is None:
-        pytest.skip("there is no C compiler")
-    if not request.param:
-        monkeypatch.setattr(kernels, "library", None)
+pytestmark = pytest.mark.usefixtures("either_way")
 
 
 def frames(sink: Any, settings: Any, dtype: torch.dtype, device: str) -> dict[int, dict[str, np.ndarray]]:

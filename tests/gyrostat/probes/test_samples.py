@@ -18,13 +18,7 @@ from gyrostat.probes.trail import Trail
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(params=[True, False], ids=["native", "numpy"], autouse=True)
-def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels.prepare(wait=True)
-    if request.param and kernels.library is None:
-        pytest.skip("there is no C compiler")
-    if not request.param:
-        monkeypatch.setattr(kernels, "library", None)
+pytestmark = pytest.mark.usefixtures("either_way")
 
 
 def exact(tensors: Sequence[Tensor]) -> Float64Array:
