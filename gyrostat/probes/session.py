@@ -212,11 +212,11 @@ class ProbeSession:
 
     def after_backward(self) -> None:
         """Gradients are final: unscaled, of all micro-batches, not yet clipped."""
-        if not self._due and not self._following:
-            return
         if self._hooks.attached:
             with self._clock:
                 self._hooks.detach()
+        if not self._due and not self._following:
+            return
         for name, kept in list(self._following.items()):
             with self._clock, self._ungraded:
                 self._ask(self._probes[name], self._probes[name].after_next_backward, kept=kept)

@@ -232,3 +232,21 @@ def test_ten_thousand_layers_are_watched_in_bounded_frames_and_idle_steps_do_not
     assert len(sink.frames[1]["weight.norm"]) == 20_000
     assert len(sink.frames[1]["activation.rms"]) == 100
     assert set(sink.frames[2]) == {"loss.train"}
+
+
+def test_hooks_are_gone_after_the_backward_pass_though_the_only_probe_was_switched_off_in_one(
+    sink: Any, only: Callable[..., Probes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise MemoryError("in a hook")
+
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    with ProbeSession(
+        model, torch.optim.SGD(model.parameters()), only("activations"), sink=sink, scalars=[]
+    ) as session:
+        monkeypatch.setattr("gyrostat.probes.activations.Activations.output", broken)
+        session.begin_step(1)
+        model(torch.ones(2, 3)).sum().backward()
+        assert [kind for kind, _, _ in sink.events] == ["probe_disabled"]
+        session.after_backward()
+        assert not any(module._forward_hooks for module in model.modules())
