@@ -52,16 +52,6 @@ def moments(tensor: Tensor) -> Moments:
     return chunked_moments(flat)
 
 
-def moments_of(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
-    """`moments` of each tensor, (n, WIDTH) on `device`; all in one call of the kernel on a CPU. Of nothing: zeros."""
-    flats = [flattened(tensor) for tensor in tensors]
-    library = kernels.library
-    if library is not None and device.type == "cpu" and all(f.is_cpu and f.dtype in KINDS for f in flats):
-        return native_moments(flats, library)
-    nothing = Moments(*(0.0,) * WIDTH)
-    return stacked([moments(flat) if flat.numel() else nothing for flat in flats], device)
-
-
 def native_moments(flats: Sequence[Tensor], library: ctypes.CDLL) -> Tensor:
     """(n, WIDTH) float64 of contiguous tensors on a CPU, by the kernel."""
     rows = torch.empty(len(flats), WIDTH, dtype=torch.float64, device="cpu")

@@ -10,9 +10,9 @@ from torch import Tensor
 from gyrostat.probes.base import Need, Probe, Readings
 from gyrostat.probes.moments import KINDS, NARROW, flattened, moments
 from gyrostat.probes.native import kernels
-from gyrostat.probes.network import Network, index
+from gyrostat.probes.network import Network, absent, index
 from gyrostat.spec.probes import SignalsProbe
-from gyrostat.wire.values import ABSENT_BITS, Float32Array
+from gyrostat.wire.values import Float32Array
 
 _ROWS = 4096
 _UNDERFLOW, _OVERFLOW = 1e-15, 1e18
@@ -75,7 +75,7 @@ class Signals(Probe):
 
     def _of_host(self, reached: list[int], scale: float) -> Float32Array:
         """In plain numbers: so soon after a backward pass a handful of torch's operations takes as long as all else."""
-        values: Float32Array = np.full(len(self._counts), ABSENT_BITS).view(np.float32)
+        values: Float32Array = absent(len(self._counts), self.network.device).numpy()
         with np.errstate(over="ignore"):
             values[reached] = [math.sqrt(self._host[leaf] / self._counts[leaf]) / scale for leaf in reached]
         return values
